@@ -30,11 +30,12 @@ demo: $(VENV)/.with-server
 	$(BIN)/python sample_site/manage.py runserver $(DEMO_ADDRESS)
 
 demo-pushpin: $(VENV)/.with-server
-	$(BIN)/python -m grip_consumers.testing.pushpin --port $(lastword $(subst :, ,$(DEMO_ADDRESS))) --backend 8001 --control-port 5561
+	$(BIN)/python -m grip_consumers.testing.pushpin --port $(lastword $(subst :, ,$(DEMO_ADDRESS))) --backend 8001 \
+		--control-port 5561 --sig-key demo
 
 demo-backend: $(VENV)/.with-server
 	$(BIN)/python sample_site/manage.py migrate --verbosity 0
-	GRIP_URL='http://127.0.0.1:5561?verify-key=changeme' \
+	GRIP_URL='http://127.0.0.1:5561?verify-key=demo' \
 		$(BIN)/python -m uvicorn sample_site.asgi:application --port 8001 --lifespan off
 
 system-packages:
@@ -48,7 +49,7 @@ check: $(VENV)/.with-check
 	$(BIN)/ruff format --check .
 	# `routing/` is the package grip_consumers.routing: mypy sees the tree as it is installed.
 	@rm -rf .build/typed && mkdir -p .build/typed/grip_consumers
-	@ln -s ../../../grip_consumers/* ../../../routing .build/typed/grip_consumers/
+	@ln -s $(CURDIR)/grip_consumers/* $(CURDIR)/routing .build/typed/grip_consumers/
 	cd .build/typed && ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../mypy -p grip_consumers
 	$(BIN)/python -m pytest -q tests/test_import_layers.py
 

@@ -128,7 +128,7 @@ class Exchange:
         self,
         status: int = 403,
         headers: Iterable[tuple[bytes, bytes]] = (),
-        body: bytes = b"Access denied",
+        body: bytes = b"",
     ) -> None:
         """Refuse the connection with an HTTP response.
 
@@ -288,7 +288,7 @@ class Exchange:
             # Without an OPEN event in front there is nobody whom the waiting messages could concern.
             self._chunks.clear()
         elif self.state is _OPEN and isinstance(event, Close):
-            self._chunks.append(encode([Close(event.code)]))
+            self._chunks.append(encode([Close(event.code, event.reason)]))
         self.state = after(self.state, Action.PEER_LEAVES)
 
 
