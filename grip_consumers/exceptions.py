@@ -1,0 +1,202 @@
+"""Every exception of this package, in one place.
+
+    Exception
+    ├── RequestAborted                      channels.exceptions, same names and bases
+    │   └── RequestTimeout
+    ├── AcceptConnection, DenyConnection
+    ├── ChannelFull, MessageTooLarge
+    ├── StopConsumer
+    ├── ValueError
+    │   └── InvalidChannelLayerError
+    └── GripError                           what only a connection held by a proxy can run into
+        ├── StateError
+        │   ├── UnkeepableState
+        │   └── SealBroken
+        ├── SubscriptionLimitExceeded
+        ├── PublishError
+        └── PerConnectionHandler            also a NotImplementedError
+
+Those of ours that say more than their name keep the facts as attributes and word them in ``__str__``; their
+constructors take exactly the attributes, so instances survive copying and pickling.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+__all__ = [
+    "AcceptConnection",
+    "ChannelFull",
+    "DenyConnection",
+    "GripError",
+    "InvalidChannelLayerError",
+    "MessageTooLarge",
+    "PerConnectionHandler",
+    "PublishError",
+    "RequestAborted",
+    "RequestTimeout",
+    "SealBroken",
+    "StateError",
+    "StopConsumer",
+    "SubscriptionLimitExceeded",
+    "UnkeepableState",
+]
+
+
+class RequestAborted(Exception):  # noqa: N818 - Channels' name
+    """The client went away before its request body was complete."""
+
+
+class RequestTimeout(RequestAborted):
+    """A request body did not arrive in time."""
+
+
+class InvalidChannelLayerError(ValueError):
+    """A channel layer is missing, or configured in a way that cannot work."""
+
+
+class AcceptConnection(Exception):  # noqa: N818 - Channels' name
+    """Raise it in ``connect()`` to accept the connection and leave the handler."""
+
+
+class DenyConnection(Exception):  # noqa: N818 - Channels' name
+    """Raise it in ``connect()`` to refuse the connection and leave the handler."""
+
+
+class ChannelFull(Exception):  # noqa: N818 - Channels' name
+    """A channel holds as many messages as its capacity permits."""
+
+
+class MessageTooLarge(Exception):  # noqa: N818 - Channels' name
+    """A message is larger than its channel layer can carry."""
+
+
+class StopConsumer(Exception):  # noqa: N818 - Channels' name
+    """Raise it in a handler to end the consumer: no later event of the connection reaches it."""
+
+
+class GripError(Exception):
+    """Base class of the errors that Channels does not have."""
+
+
+class StateError(GripError):
+    """What a connection remembers between two requests cannot be kept, or cannot be opened again."""
+
+
+class UnkeepableState(StateError):  # noqa: N818 - it names what happened
+    """Something holds a value that cannot outlive the request: a lock, a task, a client, a generator …
+
+    Attributes:
+        consumer: dotted name of the consumer class, ``"chat.consumers.ChatConsumer"``.
+        attribute: what holds the value: an attribute's name, ``"scope['key']"``, or ``"as_asgi(name=…)"``.
+        type_name: dotted name of the value's class, ``"_thread.lock"``.
+        why: what is particular to the value, and what to keep in its place; may be empty.
+    """
+
+    def __init__(self, consumer: str, attribute: str, type_name: str, why: str = "") -> None:
+        super().__init__(consumer, attribute, type_name, why)
+        self.consumer = consumer
+        self.attribute = attribute
+        self.type_name = type_name
+        self.why = why
+
+    def __str__(self) -> str:
+        if self.why:
+            reason = f"cannot be stored: {self.why}"
+        else:
+            reason = (
+                "does not outlive the request, because no process owns the connection between two of them. "
+                + self._advice
+            )
+        return f"{self.consumer} cannot keep {self._holder}: a value of type {self.type_name} {reason}{self._way_out}."
+
+    @property
+    def _is_argument(self) -> bool:
+        return self.attribute.startswith("as_asgi(")
+
+    @property
+    def _holder(self) -> str:
+        return self.attribute if self._is_argument else f"self.{self.attribute}"
+
+    @property
+    def _advice(self) -> str:
+        if self._is_argument:
+            return "Pass what it is made from, and make it in the consumer when it is needed"
+        return "Keep what it is made from and make it anew when it is needed (in a cached_property, say)"
+
+    @property
+    def _way_out(self) -> str:
+        # A keyword argument of as_asgi() makes each batch's instance, so none can be left out.
+        if self._is_argument:
+            return ""
+        key = re.fullmatch(r"scope\[['\"](.+)['\"]\]", self.attribute)
+        name = f"scope.{key[1]}" if key else self.attribute
+        return f'; or, if nothing later depends on it, name it in `transient = ("{name}",)` on the class'
+
+
+class SealBroken(StateError):  # noqa: N818 - it names what happened
+    """A stored state does not open: altered, made for another connection, or sealed with a retired key."""
+
+
+class SubscriptionLimitExceeded(GripError):  # noqa: N818 - it names what happened
+    """A connection would be in more groups than its proxy serves.
+
+    Attributes:
+        group: the group that is one too many.
+        limit: how many subscriptions a connection may hold.
+        setting: name of the Django setting that holds the limit.
+    """
+
+    setting = "GRIP_SUBSCRIPTION_LIMIT"
+
+    def __init__(self, group: str, limit: int) -> None:
+        super().__init__(group, limit)
+        self.group = group
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return (
+            f"Cannot add this connection to group {self.group!r}: it already holds the {self.limit} "
+            f"subscriptions that {self.setting} permits. The proxy would ignore one more silently, and the "
+            "connection would miss every message of the group. Join fewer groups, or raise both the proxy's "
+            f"limit (Pushpin: connection_subscription_max) and {self.setting}."
+        )
+
+
+class PublishError(GripError):
+    """At least one proxy did not take what was published to it; the others did.
+
+    Attributes:
+        failures: name of each proxy that failed → the reason, both text; never empty.
+    """
+
+    def __init__(self, failures: Mapping[str, str]) -> None:
+        self.failures: dict[str, str] = dict(failures)
+        super().__init__(self.failures)
+
+    def __str__(self) -> str:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in self.failures.items())
+        count = f"{len(self.failures)} {'proxy' if len(self.failures) == 1 else 'proxies'}"
+        return f"Publishing failed at {count}: {reasons}"
+
+
+class PerConnectionHandler(GripError, NotImplementedError):  # noqa: N818 - it names what was met
+    """A group event reached a handler that cannot run once for all members of the group.
+
+    Attributes:
+        handler: dotted name of the handler, ``"chat.consumers.ChatConsumer.chat_message"``.
+        attribute: what it read or wrote on ``self`` that belongs to one connection: ``"scope"``.
+    """
+
+    def __init__(self, handler: str, attribute: str) -> None:
+        super().__init__(handler, attribute)
+        self.handler = handler
+        self.attribute = attribute
+
+    def __str__(self) -> str:
+        return (
+            f"Handler {self.handler} reads self.{self.attribute}, which can differ between members of the "
+            "group, so it cannot run once for all of them. Running a handler once per connection is not "
+            "available in this release: put what the handler needs into the event instead."
+        )

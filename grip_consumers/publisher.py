@@ -1,0 +1,237 @@
+"""Everything that goes out by publish: to all proxies at once, each failure by name.
+
+A publish waits until every proxy has taken it, so one sender's messages stay in order and a failure reaches
+the sender. What is under way or waits at one time is bounded, for each proxy by itself: one that hangs does
+not hold up the others. A forked process makes its own connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import dataclasses
+import hmac
+import json
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import urllib3
+from django.core.exceptions import ImproperlyConfigured
+
+from grip_consumers import conf, discovery
+from grip_consumers.conf import Proxy, Settings
+from grip_consumers.exceptions import PublishError
+from grip_consumers.protocol import PUBLISH_MAX, Item, encode_publish
+
+__all__ = ["apublish", "publish"]
+
+#: Publishes under way to one proxy at one time in one process; further ones wait their turn.
+_CONCURRENCY = 32
+#: Publishes to one proxy that may wait; what comes beyond them fails at once.
+_WAITING_MAX = 1_000
+#: Seconds for which a publish's JSON Web Token is good: enough for clocks that differ.
+_TOKEN_LIFETIME = 3_600
+
+
+def publish(items: Iterable[Item]) -> None:
+    """Deliver `items`, in order, to every proxy.
+
+    Raises PublishError, naming each proxy that did not take them and why (the others did take them), and
+    ImproperlyConfigured when no proxy is configured.
+    """
+    deliveries = _deliveries(items)
+    if len(deliveries) == 1:
+        # In this thread: nothing would be gained by another.
+        _raise_for({deliveries[0][0].name: _attempt(*deliveries[0])})
+        return
+    _raise_for({proxy.name: future.result() for proxy, future in _submit(deliveries)})
+
+
+async def apublish(items: Iterable[Item]) -> None:
+    """As `publish`, without blocking the event loop."""
+    submitted = _submit(_deliveries(items))
+    reasons = await asyncio.gather(*(asyncio.wrap_future(future) for _, future in submitted))
+    _raise_for({proxy.name: reason for (proxy, _), reason in zip(submitted, reasons, strict=True)})
+
+
+Delivery = tuple[Proxy, Sequence[bytes], float]
+
+
+def _deliveries(items: Iterable[Item]) -> list[Delivery]:
+    bodies = _bodies([_identified(item) for item in items])
+    settings = conf.get()
+    return [(proxy, bodies, settings.publish_timeout) for proxy in _targets(settings)] if bodies else []
+
+
+def _targets(settings: Settings) -> list[Proxy]:
+    """The configured proxies, and in development the project's embedded ones; none for GRIP_PROXIES = []."""
+    targets = list(settings.proxies or ())
+    if settings.proxies is None or (targets and settings.debug):
+        key = discovery.signing_key()
+        targets += [Proxy(uri, control_iss=discovery.ISSUER, key=key) for uri in discovery.announced()]
+    if not targets and settings.proxies is None and not settings.debug:
+        raise ImproperlyConfigured(
+            "There is no GRIP proxy to publish to. Set GRIP_URL (or GRIP_PROXIES) to your proxy's control "
+            "address, e.g. 'http://127.0.0.1:5561' for a Pushpin on this machine; an explicit "
+            "GRIP_PROXIES = [] publishes nowhere, for tests."
+        )
+    return targets
+
+
+# Bodies --------------------------------------------------------------------------------------------------
+
+
+def _identified(item: Item) -> Item:
+    # Proxies remember ids for a while, so that a second try cannot deliver twice.
+    return item if item.id is not None else dataclasses.replace(item, id=uuid.uuid4().hex)
+
+
+def _bodies(items: list[Item]) -> list[bytes]:
+    """As few request bodies as halving gives under the proxy's limit on their size. Raises PublishError."""
+    if not items:
+        return []
+    body = encode_publish(items)
+    if len(body) <= PUBLISH_MAX:
+        return [body]
+    if len(items) == 1:
+        raise PublishError(
+            {"every proxy": f"one message makes {len(body):,} bytes; a proxy takes {PUBLISH_MAX:,} at a time"}
+        )
+    middle = len(items) // 2
+    return _bodies(items[:middle]) + _bodies(items[middle:])
+
+
+# Deliveries ----------------------------------------------------------------------------------------------
+
+
+def _raise_for(reasons: dict[str, str | None]) -> None:
+    failures = {name: reason for name, reason in reasons.items() if reason}
+    if failures:
+        raise PublishError(failures)
+
+
+def _submit(deliveries: list[Delivery]) -> list[tuple[Proxy, Future[str | None]]]:
+    process = _process()
+    return [(delivery[0], process.lane(delivery[0]).submit(_attempt, *delivery)) for delivery in deliveries]
+
+
+def _attempt(proxy: Proxy, bodies: Sequence[bytes], timeout: float) -> str | None:
+    """Post all bodies to one proxy. The reason if that failed."""
+    try:
+        headers = {"Content-Type": "application/json", **_authorization(proxy)}
+        for body in bodies:
+            if (reason := _refusal(proxy, _post(proxy.publish_url, body, headers, timeout))) is not None:
+                return reason
+    except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+        return _without_secrets(proxy, f"{type(error).__name__}: {error}")
+    return None
+
+
+def _post(url: str, body: bytes, headers: dict[str, str], timeout: float) -> urllib3.BaseHTTPResponse:
+    pool = _process().pool
+    again = False
+    while True:
+        try:
+            return pool.request(
+                "POST",
+                url,
+                body=body,
+                headers=headers,
+                timeout=urllib3.Timeout(total=timeout),
+                # Neither retried nor redirected by urllib3, which would repeat a publish that has timed out.
+                retries=False,
+                pool_timeout=timeout,
+            )
+        except urllib3.exceptions.ProtocolError:
+            # A kept-alive connection that the proxy has closed meanwhile fails only when it is used.
+            if again:
+                raise
+            again = True
+
+
+def _refusal(proxy: Proxy, response: urllib3.BaseHTTPResponse) -> str | None:
+    if 200 <= response.status < 300:
+        return None
+    text = response.data[:200].decode("utf-8", "replace").strip()
+    return _without_secrets(proxy, f"expected status 200, got {response.status}: {text}")
+
+
+def _without_secrets(proxy: Proxy, text: str) -> str:
+    """`text` without what may have found its way into it: a proxy may repeat in its answer what it was sent."""
+    secrets = [proxy.control_uri, proxy.publish_url]
+    if proxy.key and not proxy.control_iss:
+        secrets.append(_key_bytes(proxy.key).decode("latin-1"))
+    for secret in secrets:
+        text = text.replace(secret, proxy.name if "://" in secret else "…")
+    return text
+
+
+def _authorization(proxy: Proxy) -> dict[str, str]:
+    if not proxy.key:
+        return {}
+    key = _key_bytes(proxy.key)
+    token = _signed(proxy.control_iss, key) if proxy.control_iss else key.decode("latin-1")
+    return {"Authorization": f"Bearer {token}"}
+
+
+def _signed(issuer: str, key: bytes) -> str:
+    """A JSON Web Token, HS256 (RFC 7519). A library would refuse or warn of keys that a proxy accepts."""
+    claims = {"iss": issuer, "exp": int(time.time()) + _TOKEN_LIFETIME}
+    parts = b".".join(_base64url(json.dumps(part).encode()) for part in ({"typ": "JWT", "alg": "HS256"}, claims))
+    return b".".join((parts, _base64url(hmac.digest(key, parts, "sha256")))).decode("ascii")
+
+
+def _base64url(data: bytes) -> bytes:
+    return base64.urlsafe_b64encode(data).rstrip(b"=")
+
+
+def _key_bytes(key: str | bytes) -> bytes:
+    return key if isinstance(key, bytes) else key.encode("utf-8")
+
+
+# What a process holds ------------------------------------------------------------------------------------
+
+
+class _Process:
+    """The connections and threads of one process; nothing is opened or started before it is needed."""
+
+    def __init__(self) -> None:
+        self.pool = urllib3.PoolManager(num_pools=16, maxsize=_CONCURRENCY, block=True)
+        self._lanes: dict[str, _Lane] = {}
+
+    def lane(self, proxy: Proxy) -> _Lane:
+        found = self._lanes.get(proxy.control_uri)
+        # Two threads may make one at once; the one that is not kept has started nothing.
+        return found if found is not None else self._lanes.setdefault(proxy.control_uri, _Lane())
+
+
+class _Lane:
+    """The threads for one proxy. Refuses what would wait behind too many others rather than queue without end."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(_CONCURRENCY, thread_name_prefix="grip-publish")
+        self._places = threading.BoundedSemaphore(_CONCURRENCY + _WAITING_MAX)
+
+    def submit(self, function: Callable[..., str | None], *args: Any) -> Future[str | None]:
+        if not self._places.acquire(blocking=False):
+            refused: Future[str | None] = Future()
+            refused.set_result(f"{_WAITING_MAX:,} publishes are already waiting for it in this process")
+            return refused
+        future = self._threads.submit(function, *args)
+        future.add_done_callback(lambda _: self._places.release())
+        return future
+
+
+_processes: dict[int, _Process] = {}
+
+
+def _process() -> _Process:
+    # By process id: threads do not survive a fork, and two processes must not share a connection. Without a
+    # lock, which another thread might hold at the moment of the fork.
+    found = _processes.get(os.getpid())
+    return found if found is not None else _processes.setdefault(os.getpid(), _Process())

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import copy
+import pickle
+
+import channels.exceptions
+import pytest
+
+from grip_consumers import exceptions
+from grip_consumers.exceptions import (
+    GripError,
+    PerConnectionHandler,
+    PublishError,
+    SealBroken,
+    StateError,
+    SubscriptionLimitExceeded,
+    UnkeepableState,
+)
+
+CHANNELS_NAMES = [
+    name for name, value in vars(channels.exceptions).items() if isinstance(value, type) and name[0] != "_"
+]
+ALL_OF_OURS = [
+    UnkeepableState("chat.consumers.ChatConsumer", "lock", "_thread.lock"),
+    UnkeepableState("chat.consumers.ChatConsumer", "room", "chat.models.Room", "it has not been saved"),
+    SealBroken("The seal does not open."),
+    SubscriptionLimitExceeded("lobby", 20),
+    PublishError({"pushpin": "refused"}),
+    PerConnectionHandler("chat.consumers.ChatConsumer.chat_message", "scope"),
+]
+
+
+@pytest.mark.parametrize("name", CHANNELS_NAMES)
+def test_each_exception_of_channels_has_its_bases_here(name: str) -> None:
+    theirs, ours = getattr(channels.exceptions, name), getattr(exceptions, name)
+    assert [base.__name__ for base in ours.__mro__] == [base.__name__ for base in theirs.__mro__]
+
+
+def test_every_public_name_is_listed() -> None:
+    defined = {name for name, value in vars(exceptions).items() if isinstance(value, type) and name != "Mapping"}
+    assert set(exceptions.__all__) == defined
+
+
+@pytest.mark.parametrize("error", ALL_OF_OURS, ids=lambda error: type(error).__name__)
+def test_our_errors_form_one_tree(error: Exception) -> None:
+    assert isinstance(error, GripError)
+    assert isinstance(error, StateError) == isinstance(error, (UnkeepableState, SealBroken))
+    assert isinstance(error, NotImplementedError) == isinstance(error, PerConnectionHandler)
+
+
+@pytest.mark.parametrize("error", ALL_OF_OURS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda error: pickle.loads(pickle.dumps(error))])
+def test_our_errors_survive_copying(error: Exception, duplicate: object) -> None:
+    again = duplicate(error)  # type: ignore[operator]
+    assert type(again) is type(error)
+    assert vars(again) == vars(error)
+    assert str(again) == str(error)
+
+
+def test_an_unkeepable_attribute_is_worded_with_both_ways_out() -> None:
+    error = UnkeepableState("chat.consumers.ChatConsumer", "lock", "_thread.lock")
+    facts = (error.consumer, error.attribute, error.type_name, error.why)
+    assert facts == ("chat.consumers.ChatConsumer", "lock", "_thread.lock", "")
+    assert str(error) == (
+        "chat.consumers.ChatConsumer cannot keep self.lock: a value of type _thread.lock does not outlive the "
+        "request, because no process owns the connection between two of them. Keep what it is made from and make "
+        "it anew when it is needed (in a cached_property, say); or, if nothing later depends on it, name it in "
+        '`transient = ("lock",)` on the class.'
+    )
+
+
+def test_an_unkeepable_attribute_is_worded_with_what_is_particular_to_it() -> None:
+    error = UnkeepableState("chat.C", "room", "chat.models.Room", why="it has not been saved; save it first")
+    assert error.why == "it has not been saved; save it first"
+    assert str(error) == (
+        "chat.C cannot keep self.room: a value of type chat.models.Room cannot be stored: it has not been saved; "
+        'save it first; or, if nothing later depends on it, name it in `transient = ("room",)` on the class.'
+    )
+
+
+@pytest.mark.parametrize("attribute", ["scope['client']", 'scope["client"]'])
+def test_an_unkeepable_key_of_the_scope_is_worded_with_its_name_in_transient(attribute: str) -> None:
+    text = str(UnkeepableState("chat.C", attribute, "redis.client.Redis"))
+    assert text.startswith(f"chat.C cannot keep self.{attribute}: a value of type redis.client.Redis does not outlive")
+    assert text.endswith('name it in `transient = ("scope.client",)` on the class.')
+
+
+def test_an_unkeepable_argument_of_as_asgi_cannot_be_transient() -> None:
+    assert str(UnkeepableState("chat.C", "as_asgi(client=…)", "redis.client.Redis")) == (
+        "chat.C cannot keep as_asgi(client=…): a value of type redis.client.Redis does not outlive the request, "
+        "because no process owns the connection between two of them. Pass what it is made from, and make it in "
+        "the consumer when it is needed."
+    )
+
+
+def test_a_broken_seal_says_what_it_was_given() -> None:
+    assert str(SealBroken("The seal does not open.")) == "The seal does not open."
+
+
+def test_the_subscription_limit_is_worded_with_the_setting_and_the_silence_of_the_proxy() -> None:
+    error = SubscriptionLimitExceeded("lobby", 20)
+    assert (error.group, error.limit, error.setting) == ("lobby", 20, "GRIP_SUBSCRIPTION_LIMIT")
+    assert str(error) == (
+        "Cannot add this connection to group 'lobby': it already holds the 20 subscriptions that "
+        "GRIP_SUBSCRIPTION_LIMIT permits. The proxy would ignore one more silently, and the connection would "
+        "miss every message of the group. Join fewer groups, or raise both the proxy's limit (Pushpin: "
+        "connection_subscription_max) and GRIP_SUBSCRIPTION_LIMIT."
+    )
+
+
+def test_a_failed_publish_names_the_proxy() -> None:
+    error = PublishError({"pushpin": "connection refused"})
+    assert error.failures == {"pushpin": "connection refused"}
+    assert str(error) == "Publishing failed at 1 proxy: pushpin: connection refused"
+
+
+def test_a_failed_publish_names_every_proxy() -> None:
+    error = PublishError({"east": "connection refused", "west": "status 403"})
+    assert str(error) == "Publishing failed at 2 proxies: east: connection refused; west: status 403"
+
+
+def test_a_failed_publish_keeps_its_own_copy_of_the_failures() -> None:
+    failures = {"east": "connection refused"}
+    error = PublishError(failures)
+    failures.clear()
+    assert error.failures == {"east": "connection refused"}
+
+
+def test_a_per_connection_handler_is_worded_with_what_it_reads() -> None:
+    error = PerConnectionHandler("chat.consumers.ChatConsumer.chat_message", "scope")
+    assert (error.handler, error.attribute) == ("chat.consumers.ChatConsumer.chat_message", "scope")
+    assert str(error) == (
+        "Handler chat.consumers.ChatConsumer.chat_message reads self.scope, which can differ between "
+        "members of the group, so it cannot run once for all of them. Running a handler once per connection "
+        "is not available in this release: put what the handler needs into the event instead."
+    )
