@@ -1,0 +1,252 @@
+"""One connection during one batch: what its consumer receives, sends and joins.
+
+A batch takes the place of the server that would have held the socket: `receive` gives this batch's messages, `send`
+writes this batch's response. When there are no more messages the consumer returns, and what it holds is captured
+for the next batch (see `running`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterator
+from contextvars import ContextVar, Token
+from typing import Any
+
+from grip_consumers.conf import Settings
+from grip_consumers.exceptions import SubscriptionLimitExceeded
+from grip_consumers.handshake import BatchRequest
+from grip_consumers.messages import VANISHED, disconnect, to_asgi
+from grip_consumers.naming import group_channel
+from grip_consumers.protocol import Close, Disconnect, Exchange, State
+from grip_consumers.state import ConnectionState
+from grip_consumers.types import Message, Scope
+
+__all__ = ["EXTENSION", "NOTHING_TO_SEND", "Batch", "EndOfBatch", "current_batch"]
+
+logger = logging.getLogger("grip_consumers.batch")
+
+#: The key of the scope's `extensions` under which a consumer finds its batch.
+EXTENSION = "grip_consumers"
+
+#: The subscription filter that lets a publish leave out named connections.
+SKIP_USERS = "skip-users"
+
+NOTHING_TO_SEND = "A message of type 'websocket.send' needs 'text' or 'bytes'; got neither."
+
+_current: ContextVar[Batch | None] = ContextVar("grip_consumers.batch", default=None)
+
+
+def current_batch() -> Batch | None:
+    """The batch whose handler is running here; None outside of one, and in what a handler has left running."""
+    batch = _current.get()
+    return batch if batch is not None and batch.active else None
+
+
+class EndOfBatch(BaseException):
+    """There are no more messages in this batch. Not an Exception: middleware must not take it for a failure."""
+
+
+class Batch:
+    """The server's side of ASGI for one batch of one connection."""
+
+    __slots__ = (
+        *("request", "exchange", "settings", "state", "channel_name", "groups", "consumer", "consumer_name"),
+        *("stack_runs", "active", "_base_scope", "_own_events", "_client_messages"),
+        *("ended", "send_wrapped", "_context", "_denial", "_released"),
+    )
+
+    def __init__(self, request: BatchRequest, exchange: Exchange, settings: Settings) -> None:
+        self.request = request
+        self.exchange = exchange
+        self.settings = settings
+        #: What the last batch left, set before the consumer runs; None in the first.
+        self.state: ConnectionState | None = None
+        self.channel_name = ""
+        #: The groups that this connection is a member of, in the order it joined them.
+        self.groups: list[str] = []
+        self.consumer: Any = None
+        #: `module:qualified.name` of the consumer's class, as soon as it is known.
+        self.consumer_name = ""
+        #: Some middleware passed on a receive or send of its own: it must see every message.
+        self.stack_runs = False
+        #: It passed on a send of its own, which would not see what is published.
+        self.send_wrapped = False
+        #: The consumer is done, though the proxy may still report the connection's end.
+        self.ended = False
+        self.active = False
+        self._base_scope: Scope | None = None
+        self._own_events: deque[Message] = deque()
+        self._client_messages = self._read()
+        self._released = False
+        self._context: Token[Batch | None]
+        self._denial: dict[str, Any] = {}
+
+    @property
+    def base_scope(self) -> Scope:
+        """The scope that the request alone makes."""
+        if self._base_scope is None:
+            self._base_scope = self.request.make_scope()
+            self._base_scope["extensions"][EXTENSION] = self
+        return self._base_scope
+
+    @property
+    def user(self) -> str:
+        """What the proxy's filters know the connection by: it says nothing about the connection id."""
+        return self.channel_name.rpartition("!")[2]
+
+    def __enter__(self) -> None:
+        """Make this the current batch."""
+        self._context = _current.set(self)
+        self.active = True
+
+    def __exit__(self, kind: type[BaseException] | None, *details: object) -> None:
+        if kind is not None:
+            # Whatever a middleware makes of it, the consumer has failed and hears of nothing any more.
+            self.ended = True
+        # A task that a handler started has a copy of the context: it must not find the batch active.
+        self.active = False
+        _current.reset(self._context)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Batch:
+        # Middleware that copies its scope does not mean the connection.
+        return self
+
+    def release(self) -> None:
+        """Let go of the consumer when the batch is over: what refers to each other waits for the collector."""
+        self._released = True
+        self.consumer = None
+        self._base_scope = None
+
+    # To the application -------------------------------------------------------------------------------------
+
+    async def receive(self) -> Message:
+        """The next message (the ASGI callable). Raises EndOfBatch."""
+        message = next(self._client_messages, None)
+        if message is None:
+            raise EndOfBatch
+        return message
+
+    def messages(self) -> Iterator[Message]:
+        """All messages in the order of handling: after each of the client, the events that it led to."""
+        for message in self._client_messages:
+            yield message
+            if self._own_events:
+                yield from self.own_events()
+
+    def own_events(self) -> Iterator[Message]:
+        """The events that were sent to this very connection, as they come."""
+        while self._own_events:
+            yield self._own_events.popleft()
+
+    def deliver(self, message: Message) -> None:
+        """Queue an event for this very connection; it is handled when the current handler has returned."""
+        self._own_events.append(message)
+
+    def _read(self) -> Iterator[Message]:
+        event = None
+        while (following := self.exchange.next_event()) is not None:
+            event = following
+            yield to_asgi(event)
+        if self.exchange.state is State.CONNECTING:
+            self._refuse_undecided()
+        if self.exchange.state is State.REJECTED and not isinstance(event, (Close, Disconnect)):
+            # Nobody is going to report this end; that of an accepted connection comes with another batch.
+            yield disconnect(VANISHED)
+
+    def _refuse_undecided(self) -> None:
+        logger.warning(
+            "%s neither accepted nor closed the connection to %s before connect() returned. It is refused: no "
+            "process is left that could accept it later. Call accept() or close() in connect().",
+            self.consumer_name or "The application",
+            self.base_scope["path"],
+        )
+        self.emit({"type": "websocket.close"})
+
+    # From the application -----------------------------------------------------------------------------------
+
+    async def send(self, message: Message) -> None:
+        """Take one message (the ASGI callable). Raises as `emit`."""
+        self.emit(message)
+
+    def emit(self, message: Message) -> None:
+        """Take one ASGI message from the application.
+
+        Raises ValueError for one of an unknown type, LocalProtocolError for one that is not allowed now, RuntimeError
+        when the batch has been answered.
+        """
+        if self._released:
+            raise RuntimeError(
+                f"{self.consumer_name} has sent {message['type']!r} after its batch was answered, from a task that a "
+                "handler left running: await it, or send to a group from it."
+            )
+        kind = message["type"]
+        if kind == "websocket.send":
+            self._send_frame(message)
+        elif kind == "websocket.accept":
+            self._accept(message)
+        elif kind == "websocket.close":
+            self._close(message)
+        elif kind == "websocket.http.response.start":
+            self._denial = {"status": message["status"], "headers": message.get("headers") or (), "body": b""}
+        elif kind == "websocket.http.response.body":
+            self._deny(message)
+        else:
+            raise ValueError(f"Expected a message that a WebSocket application can send; got the type {kind!r}.")
+
+    def _send_frame(self, message: Message) -> None:
+        text, data = message.get("text"), message.get("bytes")
+        if text is not None:
+            self.exchange.send_text(text)
+        elif data is not None:
+            self.exchange.send_binary(data)
+        else:
+            raise ValueError(NOTHING_TO_SEND)
+
+    def _accept(self, message: Message) -> None:
+        self.exchange.accept(subprotocol=message.get("subprotocol"), headers=message.get("headers") or ())
+        self.exchange.set_user(self.user)
+        for group in self.groups:
+            self._subscribe(group)
+
+    def _close(self, message: Message) -> None:
+        code = message.get("code")
+        self.exchange.close(1000 if code is None else code, message.get("reason") or "")
+
+    def _deny(self, message: Message) -> None:
+        if not self._denial:
+            raise ValueError("A 'websocket.http.response.body' must follow a 'websocket.http.response.start'.")
+        self._denial["body"] += message.get("body", b"")
+        if not message.get("more_body"):
+            self.exchange.reject(**self._denial)
+
+    # Groups -------------------------------------------------------------------------------------------------
+
+    def join(self, group: str) -> None:
+        """Make this connection a member of `group`. Raises SubscriptionLimitExceeded, NotImplementedError."""
+        if group in self.groups:
+            return
+        if self.send_wrapped:
+            raise NotImplementedError(
+                f"{self.consumer_name} cannot join the group {group!r}: a middleware wraps this connection's send, and "
+                "what is published to a group would pass it by. Not available in this release: let the middleware "
+                "pass on the send that it was given."
+            )
+        if len(self.groups) >= self.settings.subscription_limit:
+            raise SubscriptionLimitExceeded(group, self.settings.subscription_limit)
+        self.groups.append(group)
+        if self.exchange.state is State.OPEN:
+            self._subscribe(group)
+
+    def leave(self, group: str) -> None:
+        if group not in self.groups:
+            return
+        self.groups.remove(group)
+        if self.exchange.state is State.OPEN:
+            self.exchange.unsubscribe(self._grip_channel(group))
+
+    def _subscribe(self, group: str) -> None:
+        self.exchange.subscribe(self._grip_channel(group), (SKIP_USERS,))
+
+    def _grip_channel(self, group: str) -> str:
+        return group_channel(self.settings.prefix, group, self.consumer_name)

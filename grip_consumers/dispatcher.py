@@ -1,0 +1,268 @@
+"""One POST with a batch of WebSocket events: to the right consumer, and back.
+
+Start reading here. A batch is verified and decoded into an exchange (`protocol`). If it opens a connection, the
+project's whole ASGI application runs on it, down to the consumer's `connect`. In later batches the sealed state
+names the consumer and what it held; it is revived and handles the messages. Afterwards what it holds is captured,
+and sealed into the response if it has changed.
+
+There is a synchronous and an asynchronous way through; the steps that could differ are one line each.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+
+from asgiref.sync import async_to_sync, sync_to_async
+
+from grip_consumers import conf
+from grip_consumers.batch import Batch, EndOfBatch
+from grip_consumers.db import database_sync_to_async
+from grip_consumers.exceptions import StateError
+from grip_consumers.handshake import STATE_META, BatchRequest
+from grip_consumers.protocol import (
+    Exchange,
+    LocalProtocolError,
+    RemoteProtocolError,
+    Response,
+    State,
+    decode,
+)
+from grip_consumers.running import PlainDispatch, capture, revive, run_async, run_plain
+from grip_consumers.state import ConnectionState, Reference, delete, load, open_token, save, seal_state
+from grip_consumers.types import ASGIApplication
+from grip_consumers.verification import verify
+
+__all__ = ["Dispatcher", "NoRoute"]
+
+logger = logging.getLogger("grip_consumers.dispatcher")
+
+#: RFC 6455 §7.4.1 and its registry: the server cannot go on with this connection, but a new one will do.
+_SERVICE_RESTART = 1012
+
+#: What the proxy keeps in place of a state when the consumer is done, but the client has yet to answer our close.
+ENDED = "ended"
+
+#: When there is something to keep. A connection that the backend has closed lives until its client has answered.
+_KEPT = frozenset({State.OPEN, State.CLOSING})
+
+#: Bytes. A reply much above it never arrives at Pushpin's default client_buffer_size.
+_LARGE_REPLY = 28_000
+
+
+class NoRoute(ValueError):  # noqa: N818 - the outcome of a search, not a failure
+    """No websocket route matches the path (channels.routing raises a ValueError of this text)."""
+
+
+class Dispatcher:
+    """Answers batches for one application.
+
+    `application` gives the ASGI application that websocket scopes are handed to; it is called once for each
+    connection. `handle` and `handle_sync` return the response, or None if no websocket route matches the path, so
+    that somebody else may answer the request.
+    """
+
+    def __init__(self, application: Callable[[], ASGIApplication]) -> None:
+        self._application = application
+
+    def handle_sync(self, request: BatchRequest) -> Response | None:
+        """Answer a batch in this thread; an event loop is made only for what is asynchronous."""
+        job = _begin(request)
+        if isinstance(job, Response):
+            return job
+        try:
+            job.load()
+            if job.needs_stack:
+                async_to_sync(self._run_stack)(job)
+            elif (plain := job.revive()) is not None:
+                run_plain(job.batch, plain)
+            else:
+                async_to_sync(run_async)(job.batch, job.batch.receive)
+        except Exception as error:
+            job.failed(error)
+        try:
+            if (store := job.conclude()) is not None:
+                store()
+        except Exception as error:
+            job.failed(error)
+        return job.response()
+
+    async def handle(self, request: BatchRequest) -> Response | None:
+        """Answer a batch on this event loop; what is synchronous runs in a thread, once for the whole batch."""
+        job = _begin(request)
+        if isinstance(job, Response):
+            return job
+        try:
+            if job.reference is not None:
+                await sync_to_async(job.load)()
+            if job.needs_stack:
+                await self._run_stack(job)
+            elif (plain := job.revive()) is not None:
+                await database_sync_to_async(run_plain)(job.batch, plain)
+            else:
+                await run_async(job.batch, job.batch.receive)
+        except Exception as error:
+            job.failed(error)
+        try:
+            if (store := job.conclude()) is not None:
+                await sync_to_async(store)()
+        except Exception as error:
+            job.failed(error)
+        return job.response()
+
+    async def _run_stack(self, job: _Job) -> None:
+        batch = job.batch
+        # Something other than a consumer may ask for one message more.
+        with suppress(EndOfBatch):
+            await self._application()(dict(batch.base_scope), batch.receive, batch.send)
+        if batch.consumer is None and batch.exchange.state is State.OPEN:
+            raise StateError(
+                "The application accepted a WebSocket without a consumer of grip_consumers. Between two batches only "
+                "a consumer can be kept: route the path to one, with as_asgi()."
+            )
+
+
+def _begin(request: BatchRequest) -> Response | _Job:
+    """Verify and decode. A response, if the batch is refused or needs no consumer."""
+    settings = conf.get()
+    try:
+        verify(request.signature, settings)
+        if not request.connection_id:
+            raise RemoteProtocolError("expected a Connection-Id header, got none")
+        events = decode(request.body, max_events=settings.batch_max_events, max_size=settings.batch_max_size)
+        exchange = Exchange(events)
+    except RemoteProtocolError as error:
+        return Response(error.status_hint, [("Content-Type", "text/plain")], f"{error}\n".encode())
+    if not exchange.needs_application or (request.state == ENDED and not exchange.opening):
+        # Pings are answered as they are read, and so is the echo of a close that the backend has sent.
+        while exchange.next_event() is not None:
+            pass
+        return exchange.response()
+    job = _Job(Batch(request, exchange, settings))
+    return job if exchange.opening or job.open_state() else exchange.response()
+
+
+class _Job:
+    """A batch on its way through the dispatcher, with where its state comes from and goes to."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+        self.reference: Reference | None = None
+        self.renew = False
+        self.unrouted = False
+
+    @property
+    def needs_stack(self) -> bool:
+        return self.batch.exchange.opening or self.batch.stack_runs
+
+    def open_state(self) -> bool:
+        """Open the state that the proxy handed back. False, and the connection ends, if that fails."""
+        request = self.batch.request
+        try:
+            if request.state is None:
+                raise StateError("the batch brought no state, though it does not open a connection")
+            found, self.renew = open_token(request.state, request.connection_id, self.batch.settings)
+        except (StateError, ValueError) as error:
+            self._restart(error)
+            return False
+        if isinstance(found, Reference):
+            self.reference = found
+        else:
+            self._adopt(found)
+        return True
+
+    def load(self) -> None:
+        """Fetch a state that lies in the cache. Raises SealBroken."""
+        if self.reference is not None:
+            self._adopt(load(self.reference, self.batch.request.connection_id, self.batch.settings))
+
+    def _adopt(self, state: ConnectionState) -> None:
+        batch = self.batch
+        batch.state, batch.stack_runs = state, state.stack_runs
+        batch.channel_name, batch.groups = state.channel_name, list(state.groups)
+        batch.consumer_name = state.consumer
+
+    def revive(self) -> PlainDispatch | None:
+        """Put the consumer of the state onto the batch. Raises StateError for one that is gone."""
+        state = self.batch.state
+        if state is None:
+            raise StateError("There is no state to revive a consumer from.")
+        try:
+            return revive(self.batch, state)
+        except (ImportError, AttributeError, LookupError) as error:
+            raise StateError(f"{state.consumer} cannot be revived: {error}") from error
+
+    def conclude(self) -> Callable[[], None] | None:
+        """Capture and seal. What is left to do with the cache, if anything. Raises UnkeepableState."""
+        batch, reference = self.batch, self.reference
+        if batch.ended:
+            batch.exchange.set_meta(STATE_META, ENDED)
+        if batch.ended or batch.exchange.state not in _KEPT:
+            return None if reference is None else lambda: delete(reference, batch.settings)
+        state = capture(batch) or (batch.state if self.renew else None)
+        if state is None:
+            return None
+        token, entries = seal_state(state, batch.request.connection_id, batch.settings)
+        batch.exchange.set_meta(STATE_META, token)
+        if entries:
+            return lambda: save(entries, batch.settings)
+        return None if reference is None else lambda: delete(reference, batch.settings)
+
+    def response(self) -> Response | None:
+        batch = self.batch
+        if self.unrouted:
+            return None
+        if batch.exchange.state is State.CONNECTING:
+            logger.error("The application on %s neither accepted nor closed the connection", batch.request.path)
+            batch.exchange.fail()
+        batch.release()
+        try:
+            response = batch.exchange.response()
+            if len(response.body) > _LARGE_REPLY and response.status == 200:
+                _warn_of_large_reply(batch.consumer_name, len(response.body))
+            return response
+        except LocalProtocolError:
+            logger.exception("The answer to a batch for %s cannot be sent", self.batch.consumer_name)
+            return _last_words(self.batch.exchange.opening)
+
+    def failed(self, error: Exception) -> None:
+        """Turn what went wrong into an end of the connection that its client can read."""
+        exchange = self.batch.exchange
+        if isinstance(error, NoRoute) and exchange.state is State.CONNECTING:
+            self.unrouted = True
+        elif isinstance(error, (StateError, NoRoute)) and self.batch.consumer is None and not exchange.opening:
+            self._restart(error)
+        else:
+            batch = self.batch
+            name = batch.consumer_name or "the application"
+            logger.error("Exception in %s on %s", name, batch.request.path, exc_info=error)
+            exchange.fail()
+            self._end()
+
+    def _restart(self, error: Exception) -> None:
+        # No traceback: what a client or an outdated process sent is not an error of this one.
+        logger.warning("Closed a connection with %d: %s", _SERVICE_RESTART, error)
+        self.batch.exchange.fail(_SERVICE_RESTART)
+        self._end()
+
+    def _end(self) -> None:
+        # Here too, as the capture itself may have failed.
+        self.batch.ended = True
+        self.batch.exchange.set_meta(STATE_META, ENDED)
+
+
+def _warn_of_large_reply(consumer: str, size: int) -> None:
+    logger.warning(
+        "%s answers a batch with %d bytes. Pushpin delivers about 28,000 at its default client_buffer_size of 8,192, "
+        "and leaves the client waiting for more: send less at once, or raise client_buffer_size.",
+        consumer,
+        size,
+    )
+
+
+def _last_words(opening: bool) -> Response:
+    exchange = Exchange([])
+    exchange.close(1011)
+    exchange.set_meta(STATE_META, ENDED)
+    return Response(500, [], b"Internal Server Error") if opening else exchange.response()
