@@ -1,0 +1,139 @@
+"""Consumers: classes whose methods handle the events of a connection (channels.consumer)."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, ClassVar
+
+from asgiref.sync import async_to_sync
+
+from grip_consumers import DEFAULT_CHANNEL_LAYER
+from grip_consumers.batch import EXTENSION, Batch
+from grip_consumers.db import close_old_connections_if_used, database_sync_to_async
+from grip_consumers.exceptions import StopConsumer
+from grip_consumers.layers import get_channel_layer
+from grip_consumers.messages import get_handler_name
+from grip_consumers.registry import register
+from grip_consumers.running import arrive, scope_of
+from grip_consumers.types import ASGIApplication, Message, Receive, Scope, Send
+from grip_consumers.utils import await_many_dispatch
+
+__all__ = ["AsyncConsumer", "SyncConsumer", "get_handler_name"]
+
+
+class _RestoredScope:
+    """The scope of a consumer that was revived, decoded when it is first read: many handlers never look."""
+
+    def __get__(self, consumer: AsyncConsumer | None, owner: type) -> Any:
+        if consumer is None:
+            return self
+        batch = vars(consumer).get("_grip_batch")
+        if batch is None:
+            raise AttributeError(f"{owner.__name__!r} object has no attribute 'scope'")
+        scope = vars(consumer)["scope"] = scope_of(batch)
+        return scope
+
+
+class AsyncConsumer:
+    """Hands each event to the method named by its type; the base of asynchronous consumers.
+
+    An instance serves one connection: under a proxy it is made anew for each batch and given back its attributes,
+    under another ASGI server it lives as long as the connection. Attributes: `scope`, `channel_layer` (None if its
+    alias is not configured), `channel_name`, `base_send`.
+    """
+
+    _sync: ClassVar[bool] = False
+
+    #: The alias of the channel layer in CHANNEL_LAYERS.
+    channel_layer_alias: str = DEFAULT_CHANNEL_LAYER
+
+    #: Names of attributes that are not kept between batches; `__init__` then runs for each batch to make them anew.
+    #: `"scope.<key>"` leaves out a key of the scope.
+    transient: tuple[str, ...] = ()
+
+    scope: Any = _RestoredScope()
+    channel_layer: Any
+    channel_name: str
+    channel_receive: Callable[[], Awaitable[Message]]
+    base_send: Any
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection, or one batch of it (the ASGI entry)."""
+        batch = scope.get("extensions", {}).get(EXTENSION)
+        if isinstance(batch, Batch):
+            await arrive(batch, self, scope, receive, send)
+            return
+        self.scope = scope
+        self.channel_layer = get_channel_layer(self.channel_layer_alias)
+        sources: list[Callable[[], Awaitable[Message]]] = [receive]
+        if self.channel_layer is not None:
+            self.channel_name = await self.channel_layer.new_channel()
+            self.channel_receive = functools.partial(self.channel_layer.receive, self.channel_name)
+            # Our own layer has no queues: what it sends reaches connections that a proxy holds.
+            if getattr(self.channel_layer, "has_queues", True):
+                sources.append(self.channel_receive)
+        self.base_send = async_to_sync(send) if self._sync else send
+        with suppress(StopConsumer):
+            await await_many_dispatch(sources, self.dispatch)
+
+    def _grip_attach(self, batch: Batch) -> None:
+        """Take what belongs to one batch."""
+        vars(self)["_grip_batch"] = batch
+        self.channel_layer = get_channel_layer(self.channel_layer_alias)
+        if self.channel_layer is not None:
+            self.channel_name = batch.channel_name
+
+    async def dispatch(self, message: Message) -> None:
+        """Call the handler for `message`. Raises ValueError if there is none."""
+        handler = _handler(self, message)
+        await close_old_connections_if_used()
+        await handler(message)
+
+    async def send(self, message: Message) -> None:
+        """Send one ASGI message."""
+        await self.base_send(message)
+
+    @classmethod
+    def as_asgi(cls, **initkwargs: Any) -> ASGIApplication:
+        """An ASGI application that makes an instance with `initkwargs` for each connection.
+
+        `initkwargs` are kept with the connection and must be of types that can be.
+        """
+        register(cls)
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> Any:
+            consumer = cls(**initkwargs)
+            vars(consumer)["_grip_initkwargs"] = initkwargs
+            return await consumer(scope, receive, send)
+
+        app.consumer_class = cls  # type: ignore[attr-defined]
+        app.consumer_initkwargs = initkwargs  # type: ignore[attr-defined]
+        functools.update_wrapper(app, cls, updated=())
+        return app
+
+
+class SyncConsumer(AsyncConsumer):
+    """The base of consumers whose handlers are ordinary functions.
+
+    Handlers run in a thread: that of the request under WSGI, the one for thread-sensitive code under ASGI.
+    """
+
+    _sync = True
+
+    @database_sync_to_async
+    def dispatch(self, message: Message) -> None:  # type: ignore[override]
+        """Call the handler for `message`. Raises ValueError if there is none."""
+        _handler(self, message)(message)
+
+    def send(self, message: Message) -> None:  # type: ignore[override]
+        """Send one ASGI message."""
+        self.base_send(message)
+
+
+def _handler(consumer: AsyncConsumer, message: Message) -> Any:
+    handler = getattr(consumer, get_handler_name(message), None)
+    if not handler:
+        raise ValueError(f"No handler for message type {message['type']}")
+    return handler

@@ -1,0 +1,1 @@
+"""Consumers that know one protocol, to be subclassed (`channels.generic`)."""

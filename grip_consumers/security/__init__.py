@@ -1,0 +1,1 @@
+"""Validators that refuse connections before a consumer sees them (`channels.security`)."""
