@@ -1,0 +1,5 @@
+"""Batches that come through Django's own request handling."""
+
+from .middleware import GripMiddleware
+
+__all__ = ["GripMiddleware"]

@@ -1,0 +1,6 @@
+"""Routing of connections to consumers (channels.routing). The folder is imported as `grip_consumers.routing`."""
+
+from .application import get_default_application, websocket_application
+from .routers import ChannelNameRouter, ProtocolTypeRouter, URLRouter
+
+__all__ = ["ChannelNameRouter", "ProtocolTypeRouter", "URLRouter", "get_default_application", "websocket_application"]
