@@ -1,0 +1,16 @@
+"""A GRIP proxy inside the ASGI process, for development and tests; Pushpin or Fastly Fanout in production.
+
+`EmbeddedProxy` wraps the project's ASGI application. It holds the WebSocket connections and talks to the
+wrapped application as Pushpin would: one WebSocket-over-HTTP request at a time for each connection, published
+items by `POST /.grip/publish/`. Everything lives in this one process, so it neither scales nor survives a
+restart.
+
+    connection.py   one client connection without I/O: what to send next, what a response means
+    hub.py          channels and their subscribers; publishing
+    control.py      the publish endpoint
+    proxy.py        the ASGI side of it all
+"""
+
+from .proxy import EmbeddedProxy
+
+__all__ = ["EmbeddedProxy"]
