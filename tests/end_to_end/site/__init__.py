@@ -1,0 +1,1 @@
+"""The sample site with two consumers more, which tell the tests what happened to them."""
