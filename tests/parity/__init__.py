@@ -1,0 +1,1 @@
+"""What the same consumers show on Channels and here."""

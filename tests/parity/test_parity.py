@@ -1,0 +1,128 @@
+"""Each script is run against Channels and against the migrated site: what the clients saw must be equal."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+from dataclasses import dataclass
+
+import pytest
+
+from tests.fleet import TARGETS, Fleet
+
+from . import behaviours
+from .behaviours import Behaviour
+from .client import Client, Record, ScriptStoppedError
+from .conftest import References
+
+BEHAVIOURS = behaviours.load()
+
+#: Seconds that a script may take.
+LONGEST = 40.0
+NOT_FOUND = (
+    '\n<!doctype html>\n<html lang="en">\n<head>\n  <title>Not Found</title>\n</head>\n<body>\n'
+    "  <h1>Not Found</h1><p>The requested resource was not found on this server.</p>\n</body>\n</html>\n"
+)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What cannot be equal, and why: records of Channels and what stands in their place here.
+
+    `only` begins the names of the targets that it is about; all if it is empty.
+    """
+
+    reason: str
+    replaced: tuple[tuple[Record, Record], ...]
+    only: str = ""
+
+
+NO_ROUTE = Difference(
+    "Channels fails with ValueError, so its server says 500; here such a path is Django's, which says 404",
+    ((("refused", "client", 500, [], "Internal Server Error"), ("refused", "client", 404, [], NOT_FOUND)),),
+)
+DIFFERENCES: dict[str, Difference] = {
+    "a_path_without_a_route_is_refused": NO_ROUTE,
+    "paths_are_decoded_once": NO_ROUTE,
+    "stop_consumer_ends_the_connection": Difference(
+        "Channels leaves the end to its server: uvicorn cuts the connection, Daphne keeps it, we close it",
+        ((("dropped", "client", 1006), ("closed", "client", 1000, "")),),
+    ),
+    "the_client_closes_without_a_code": Difference(
+        "Pushpin answers a close frame without a code with 1000, whatever its backend says",
+        ((("closed", "client", 1005, ""), ("closed", "client", 1000, "")),),
+        only="pushpin",
+    ),
+    "a_group_handler_may_close": Difference(
+        "the proxy closes with the published code, but reports its answer without one: disconnect() gets 1005",
+        ((("journal", "b", [["disconnect", 4007]]), ("journal", "b", [["disconnect", 1005]])),),
+    ),
+}
+
+#: What this release refuses with an error that says so, and the targets that it is about (all of them if empty).
+#: Strict: a behaviour that comes true has to leave this table.
+NOT_YET: dict[str, tuple[str, str]] = {
+    "a_consumer_sends_to_another_channel": ("channel_layer.send() to another connection: NotImplementedError", ""),
+    "wrapping_middleware_sees_group_messages": ("group_add behind a wrapped send: NotImplementedError", ""),
+    "large_messages_are_echoed": ("Pushpin drops an answer above its buffer: a warning in the log", "pushpin"),
+}
+
+pytestmark = pytest.mark.parametrize("behaviour", BEHAVIOURS, ids=lambda behaviour: behaviour.name)
+
+
+async def transcript(behaviour: Behaviour, url: str) -> list[Record]:
+    """Run the script and return what its clients saw, up to where it stopped if something did not come."""
+    client = Client(url)
+    try:
+        await asyncio.wait_for(behaviour.script(client), LONGEST)
+    except asyncio.TimeoutError:
+        client.record("script stopped", "it took too long")
+    except ScriptStoppedError as stop:
+        client.record("script stopped", str(stop))
+    finally:
+        await client.close()
+    return client.transcript
+
+
+async def reference_transcript(behaviour: Behaviour, references: References) -> list[Record]:
+    """What Channels shows; each script is run there once."""
+    if behaviour.name not in references.transcripts:
+        server = references.servers[behaviour.reference]
+        server.mark()
+        references.transcripts[behaviour.name] = await transcript(behaviour, server.url)
+    return references.transcripts[behaviour.name]
+
+
+async def test_channels_shows_the_behaviour(behaviour: Behaviour, references: References) -> None:
+    seen = await reference_transcript(behaviour, references)
+    missing = [record for record in behaviour.shows if record not in seen]
+    assert not missing, f"{seen}\n{references.servers[behaviour.reference].log()}"
+    assert seen[-1][0] != "script stopped"
+
+
+@pytest.mark.parametrize("name", TARGETS)
+async def test_the_migrated_site_shows_the_same(
+    behaviour: Behaviour, name: str, references: References, fleet: Fleet, request: pytest.FixtureRequest
+) -> None:
+    reason, only = NOT_YET.get(behaviour.name, ("", "-"))
+    if name.startswith(only):
+        request.applymarker(pytest.mark.xfail(raises=AssertionError, strict=True, reason=reason))
+    expected = _expected(behaviour, name, await reference_transcript(behaviour, references))
+    target = fleet.targets[name]
+    target.mark()
+    seen = await transcript(behaviour, target.url)
+    assert seen == expected, f"{_difference(expected, seen)}\n{target.log()[-4000:]}"
+
+
+def _expected(behaviour: Behaviour, target: str, there: list[Record]) -> list[Record]:
+    """What Channels showed, with what is documented to differ put in its place."""
+    difference = DIFFERENCES.get(behaviour.name)
+    if difference is None or not target.startswith(difference.only):
+        return there
+    replaced = difference.replaced
+    return [next((ours for theirs, ours in replaced if theirs == record), record) for record in there]
+
+
+def _difference(expected: list[Record], seen: list[Record]) -> str:
+    lines = difflib.ndiff(list(map(repr, expected)), list(map(repr, seen)))
+    return "- on Channels, + here\n" + "\n".join(line for line in lines if not line.startswith("?"))
