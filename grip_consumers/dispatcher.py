@@ -47,6 +47,10 @@ ENDED = "ended"
 #: When there is something to keep. A connection that the backend has closed lives until its client has answered.
 _KEPT = frozenset({State.OPEN, State.CLOSING})
 
+#: A client that vanished: proxies may sign this with a token that has expired meanwhile. It can do no more than end a
+#: connection whose state it brings along, so a day's grace costs nothing.
+_FAREWELL, _FAREWELL_GRACE = b"DISCONNECT\r\n", 86_400.0
+
 #: Bytes. A reply much above it never arrives at Pushpin's default client_buffer_size.
 _LARGE_REPLY = 28_000
 
@@ -127,7 +131,7 @@ def _begin(request: BatchRequest) -> Response | _Job:
     """Verify and decode. A response, if the batch is refused or needs no consumer."""
     settings = conf.get()
     try:
-        verify(request.signature, settings)
+        verify(request.signature, settings, grace=_FAREWELL_GRACE if request.body == _FAREWELL else 0.0)
         if not request.connection_id:
             raise RemoteProtocolError("expected a Connection-Id header, got none")
         events = decode(request.body, max_events=settings.batch_max_events, max_size=settings.batch_max_size)

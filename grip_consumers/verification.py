@@ -20,11 +20,13 @@ logger = logging.getLogger("grip_consumers.security")
 _WARNING_INTERVAL = 60
 
 
-def verify(signature: str | None, settings: Settings) -> None:
+def verify(signature: str | None, settings: Settings, *, grace: float = 0.0) -> None:
     """Check the Grip-Sig of a batch.
 
     With a key configured for any proxy, one of the keys must have signed it. Without keys a signature is
     asked for only with GRIP_PROXY_REQUIRED, and cannot be checked.
+
+    `grace` is the seconds for which an expired signature is still good.
 
     Raises RemoteProtocolError, with the status to answer with, for a batch to refuse, and warns about it in
     the log at most once a minute. Raises ImproperlyConfigured for a verify_key with which nothing can be
@@ -36,7 +38,7 @@ def verify(signature: str | None, settings: Settings) -> None:
     try:
         if not signature:
             raise RemoteProtocolError("expected a Grip-Sig header, got none", status_hint=403)
-        _verifier(settings.proxies or (), settings.secrets).verify(signature, time.time())
+        _verifier(settings.proxies or (), settings.secrets).verify(signature, time.time(), grace=grace)
     except RemoteProtocolError as error:
         _warn(str(error))
         raise
