@@ -170,7 +170,6 @@ application: Any = None
 def route(consumer: Any) -> None:
     """Routes `consumer` to /echo/, as importable as a project's own."""
     from django.urls import path
-
     from grip_consumers.routing import ProtocolTypeRouter, URLRouter
 
     global application
