@@ -159,7 +159,7 @@ class Batch:
             "%s neither accepted nor closed the connection to %s before connect() returned. It is refused: no "
             "process is left that could accept it later. Call accept() or close() in connect().",
             self.consumer_name or "The application",
-            self.base_scope["path"],
+            self.request.path,
         )
         self.emit({"type": "websocket.close"})
 
