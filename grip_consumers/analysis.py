@@ -16,7 +16,7 @@ import logging
 import re
 import types
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from asgiref.sync import SyncToAsync
@@ -38,7 +38,10 @@ _CODE = (types.FunctionType, classmethod, staticmethod, property, functools.part
 
 
 def permitted_names(cls: type[Any]) -> frozenset[str]:
-    """The attributes of `cls` that are the same for all of its instances, as far as its code shows."""
+    """The attributes of `cls` that are the same for all of its instances, as far as its code shows.
+
+    A method that hands its instance to other code is not among them: what comes of that cannot be seen.
+    """
     if _reads_past_interception(cls):
         return frozenset()
     assigned = assigned_names(cls)
@@ -47,11 +50,11 @@ def permitted_names(cls: type[Any]) -> frozenset[str]:
         if name in PER_CONNECTION or (name.startswith("__") and name.endswith("__")):
             continue
         value = inspect.getattr_static(cls, name)
-        if assigned is None:
-            # Any name may be assigned somewhere: trust the methods, as nobody replaces those, and no value.
-            if is_code(value):
+        if is_code(value):
+            # Nobody replaces a method where no name of its kind is assigned; where any may be, trust that nobody does.
+            if (assigned is None or name not in assigned) and not _hands_on(cls, name, value):
                 names.add(name)
-        elif name not in assigned and (is_code(value) or is_constant(value)):
+        elif assigned is not None and name not in assigned and is_constant(value):
             names.add(name)
     return frozenset(names)
 
@@ -71,19 +74,21 @@ def is_constant(value: Any) -> bool:
 def assigned_names(cls: type[Any]) -> frozenset[str] | None:
     """Every name that some method of `cls` assigns to or deletes from some object; None if they cannot be known.
 
-    They cannot when a method reaches for `setattr`, `__dict__` and the like, or hands the instance to other code.
+    They cannot when a method reaches for `setattr`, `__dict__` and the like, or hands the instance to other code, or
+    when a metaclass has a hand in making instances.
     """
+    if type(cls).__call__ is not type.__call__:
+        return None
     names: set[str] = set()
     for function, takes_instance in _all_functions(cls):
         for code in _nested_code(function.__code__):
-            instructions = [found for found in dis.get_instructions(code) if found.opname not in _FILLERS]
-            for instruction in instructions:
+            for instruction in dis.get_instructions(code):
                 if instruction.opname in {"STORE_ATTR", "DELETE_ATTR"}:
                     names.add(instruction.argval)
                 elif instruction.argval in _REFLECTION and instruction.opname.startswith("LOAD_"):
                     return None
-            if takes_instance and _escapes(_first_argument(function), instructions):
-                return None
+        if takes_instance and _instance_escapes(function):
+            return None
     return frozenset(names)
 
 
@@ -108,15 +113,35 @@ def _reads_past_interception(cls: type[Any]) -> bool:
     )
 
 
+def _hands_on(cls: type[Any], name: str, value: Any) -> bool:
+    """Whether the method `name`, or what it is decorated with, hands its instance to other code."""
+    owner = next((base for base in cls.__mro__ if name in vars(base)), cls)
+    if owner not in _own_bases(cls) or isinstance(value, (classmethod, staticmethod)):
+        return False
+    return any(_instance_escapes(function) for function in _functions(value, set()))
+
+
+def _instance_escapes(function: types.FunctionType) -> bool:
+    name, cells = _first_argument(function), _cells(function)
+    return any(_escapes(name, _instructions(code), cells) for code in _nested_code(function.__code__))
+
+
+def _instructions(code: types.CodeType) -> list[dis.Instruction]:
+    return [found for found in dis.get_instructions(code) if found.opname not in _FILLERS]
+
+
 def _first_argument(function: types.FunctionType) -> str:
     names = function.__code__.co_varnames
     return names[0] if names else ""
 
 
-def _escapes(name: str, instructions: Sequence[dis.Instruction]) -> bool:
+def _escapes(name: str, instructions: Sequence[dis.Instruction], cells: Mapping[str, Any]) -> bool:
     """Whether the variable `name` is used for anything but its own attributes."""
     for position, instruction in enumerate(instructions):
         loaded = _loaded(instruction)
+        if name in loaded and _calls_wrapped(instructions[position - 1], cells):
+            # A decorator's wrapper calls the function that it wraps, which is looked into itself.
+            continue
         if name in loaded[:-1]:
             # Covered by another value on the stack: it is an operand of something.
             return True
@@ -130,6 +155,15 @@ def _escapes(name: str, instructions: Sequence[dis.Instruction]) -> bool:
             continue
         return True
     return False
+
+
+def _calls_wrapped(before: dis.Instruction, cells: Mapping[str, Any]) -> bool:
+    return before.opname == "LOAD_DEREF" and isinstance(cells.get(before.argval), types.FunctionType)
+
+
+def _cells(function: types.FunctionType) -> dict[str, Any]:
+    contents = [_cell_content(cell) for cell in function.__closure__ or ()]
+    return dict(zip(function.__code__.co_freevars, contents, strict=True))
 
 
 def _loaded(instruction: dis.Instruction) -> tuple[Any, ...]:
@@ -170,7 +204,7 @@ def _parts(value: Any) -> list[Any]:
     names = ("fget", "fset", "fdel", "__func__", "__wrapped__", "func", "awaitable")
     parts = [getattr(value, name, None) for name in names]
     if isinstance(value, types.FunctionType):
-        return parts + [_cell_content(cell) for cell in value.__closure__ or ()]
+        return [*parts, *_cells(value).values()]
     return parts + list(getattr(value, "__dict__", {}).values())
 
 

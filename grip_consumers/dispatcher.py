@@ -11,10 +11,13 @@ There is a synchronous and an asynchronous way through; the steps that could dif
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import copy_context
 
 from asgiref.sync import async_to_sync, sync_to_async
+from django.core.cache import caches
 
 from grip_consumers import conf
 from grip_consumers.batch import Batch, EndOfBatch
@@ -71,7 +74,15 @@ class Dispatcher:
         self._application = application
 
     def handle_sync(self, request: BatchRequest) -> Response | None:
-        """Answer a batch in this thread; an event loop is made only for what is asynchronous."""
+        """Answer a batch in this thread; an event loop is made only for what is asynchronous.
+
+        It runs in a context of its own: what one connection's handlers set (a language, a tenant) must not be found by
+        the next request in this thread.
+        """
+        _prepare_thread()
+        return copy_context().run(self._handle_sync, request)
+
+    def _handle_sync(self, request: BatchRequest) -> Response | None:
         job = _begin(request)
         if isinstance(job, Response):
             return job
@@ -125,6 +136,15 @@ class Dispatcher:
                 "The application accepted a WebSocket without a consumer of grip_consumers. Between two batches only "
                 "a consumer can be kept: route the path to one, with as_asgi()."
             )
+
+
+_prepared = threading.local()
+
+
+def _prepare_thread() -> None:
+    """Django keeps its caches by context: made in a batch's own, each would connect anew for every batch."""
+    if not hasattr(_prepared, "caches"):
+        _prepared.caches = caches.all()
 
 
 def _begin(request: BatchRequest) -> Response | _Job:

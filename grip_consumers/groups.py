@@ -16,6 +16,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.utils import timezone, translation
 
 from grip_consumers import conf, publisher
 from grip_consumers.batch import NOTHING_TO_SEND, Batch, current_batch
@@ -130,12 +132,14 @@ async def _render(cls: Any, handler: str, message: Message) -> list[Any]:
     plain = plain_dispatch(cls)
     token = current_attempt.set(attempt)
     try:
-        if plain is not None:
-            await sync_to_async(plain)(stand_in, message)
-        else:
-            await stand_in.dispatch(message)
-            # A task that the handler has just started sends before the next event, as it mostly would have.
-            await asyncio.sleep(0)
+        # The sender's language and time zone are not the members'.
+        with translation.override(settings.LANGUAGE_CODE), timezone.override(None):
+            if plain is not None:
+                await sync_to_async(plain)(stand_in, message)
+            else:
+                await stand_in.dispatch(message)
+                # A task that the handler has just started sends before the next event, as it mostly would have.
+                await asyncio.sleep(0)
     except Abandoned as error:
         attempt.abandon(error.attribute)
     except StopConsumer:

@@ -523,3 +523,28 @@ def test_ordinary_methods_keep_constants_shared():
     cls = type("Chat", (WebsocketConsumer,), {"role": "guest", "enter": _plain_calls})
     assert "role" in permitted_names(cls)
     assert "role" in permitted_names(_Super)
+
+
+class MakesInstances(type):
+    def __call__(cls, *args, **kwargs):
+        instance = super().__call__(*args, **kwargs)
+        instance.role = "admin"
+        return instance
+
+
+def test_a_metaclass_that_makes_instances_may_assign_any_name():
+    class Chat(WebsocketConsumer, metaclass=MakesInstances):
+        role = "guest"
+
+    assert "role" not in permitted_names(Chat)
+
+
+def test_a_method_that_hands_its_instance_on_is_not_permitted_but_others_are():
+    class Chat(WebsocketConsumer):
+        def hand_on(self):
+            print(self)
+
+        def keep(self):
+            self.send(text_data="x")
+
+    assert {"hand_on", "keep"} & permitted_names(Chat) == {"keep"}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import functools
 import logging
 import threading
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.utils import timezone, translation
 
 from grip_consumers import groups, publisher
 from grip_consumers.db import database_sync_to_async
@@ -694,3 +696,49 @@ def test_names_are_new_for_each_connection():
     assert len(names) == 100
     assert all(name.startswith("specific.grip!") for name in names)
     assert copy.copy(names) == names
+
+
+# What is the sender's and not the members' -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("base", [WebsocketConsumer, AsyncWebsocketConsumer])
+def test_a_group_event_is_rendered_in_the_default_language_and_time_zone(wsgi_site, base):
+    def note(self, event):
+        return self.send(text_data=f"{translation.get_language()} {timezone.get_current_timezone_name()}")
+
+    async def anote(self, event):
+        await self.send(text_data=f"{translation.get_language()} {timezone.get_current_timezone_name()}")
+
+    default = f"{translation.get_language()} {timezone.get_default_timezone_name()}"
+    with translation.override("de"), timezone.override("Asia/Tokyo"):
+        sent = rendered(wsgi_site, anote if base is AsyncWebsocketConsumer else note, base)
+        assert translation.get_language() == "de"
+    assert sent == [TextMessage(default)]
+
+
+TEXTS = {}
+
+
+def test_a_handler_that_looks_its_class_up_is_not_shared(wsgi_site):
+    """type(self) of a stand-in is not the consumer's class."""
+
+    def note(self, event):
+        self.send(text_data=TEXTS.get(type(self), "stranger"))
+
+    with pytest.raises(PerConnectionHandler, match="note"):
+        rendered(wsgi_site, note, WebsocketConsumer)
+
+
+def test_a_handler_under_a_decorator_that_passes_it_on_is_shared(wsgi_site):
+    def logged(function):
+        @functools.wraps(function)
+        def wrapper(self, *args, **kwargs):
+            return function(self, *args, **kwargs)
+
+        return wrapper
+
+    @logged
+    def note(self, event):
+        self.send(text_data="shared")
+
+    assert rendered(wsgi_site, note, WebsocketConsumer) == [TextMessage("shared")]

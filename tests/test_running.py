@@ -11,6 +11,8 @@ import threading
 import msgpack
 import pytest
 from asgiref.sync import async_to_sync
+from django.core.cache import caches
+from django.utils import translation
 from grip_consumers.routing import URLRouter
 
 from grip_consumers import conf
@@ -184,13 +186,53 @@ def test_context_variables_reach_the_next_handler_of_the_batch(site, kind):
 
 
 @KINDS
-@pytest.mark.parametrize("way", ["asgi", "django-asgi"])
-def test_context_variables_reach_no_other_connection_under_asgi(asgi_site, kind, way):
-    """As on Channels, where each connection is a task. Under WSGI they stay in the thread, as those of a view do."""
-    asgi_site.way = way
-    asgi_site.serve(context_consumer(kind))
-    asgi_site.opened().post(Text("a"), Text("b"))
-    assert asgi_site.opened().post(Text("c")).sent == [("text", "unset")]
+def test_context_variables_reach_no_other_connection(site, kind):
+    """As on Channels, where each connection is a task."""
+    site.serve(context_consumer(kind))
+    site.opened().post(Text("a"), Text("b"))
+    assert site.opened().post(Text("c")).sent == [("text", "unset")]
+
+
+@KINDS
+def test_a_language_that_a_handler_activates_reaches_no_other_connection(site, kind):
+    class Base:
+        def speak(self, text):
+            translation.activate(text)
+
+    if kind == "sync":
+
+        @importable
+        class Speaker(Base, WebsocketConsumer):
+            def receive(self, text_data=None, bytes_data=None):
+                self.send(text_data=translation.get_language())
+                self.speak(text_data)
+    else:
+
+        @importable
+        class Speaker(Base, AsyncWebsocketConsumer):
+            async def receive(self, text_data=None, bytes_data=None):
+                await self.send(text_data=translation.get_language())
+                self.speak(text_data)
+
+    site.serve(Speaker)
+    before = translation.get_language()
+    site.opened().post(Text("de"))
+    assert site.opened().post(Text("fr")).sent == [("text", before)]
+
+
+def test_a_cache_is_made_once_for_a_thread_and_not_for_each_batch(wsgi_site):
+    seen = []
+
+    @importable
+    class Cached(WebsocketConsumer):
+        def receive(self, text_data=None, bytes_data=None):
+            seen.append(caches["default"])
+
+    wsgi_site.serve(Cached)
+    client = wsgi_site.opened()
+    client.post(Text("a"))
+    client.post(Text("b"))
+    assert seen[0] is seen[1]
 
 
 def test_a_frame_from_a_task_started_by_the_last_handler_is_delivered(site):
