@@ -99,8 +99,11 @@ class AsyncConsumer:
     def as_asgi(cls, **initkwargs: Any) -> ASGIApplication:
         """An ASGI application that makes an instance with `initkwargs` for each connection.
 
-        `initkwargs` are kept with the connection and must be of types that can be.
+        `initkwargs` are kept with the connection and must be of types that can be. Raises TypeError for a class with
+        `__slots__`.
         """
+        if any(vars(base).get("__slots__") for base in cls.__mro__):
+            raise TypeError(f"{cls.__qualname__} has __slots__, whose attributes could not be kept between batches.")
         register(cls)
 
         async def app(scope: Scope, receive: Receive, send: Send) -> Any:

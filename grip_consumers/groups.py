@@ -66,10 +66,11 @@ async def send(group: str, message: Message) -> None:
     _not_while_rendering("group_send")
     batch = current_batch()
     items = [item async for item in _rendered(group, message, batch)]
-    if batch is not None and group in batch.groups:
-        batch.deliver(copy.deepcopy(message))
+    own = copy.deepcopy(message) if batch is not None and group in batch.groups else None
     if items:
         await publisher.apublish(items)
+    if batch is not None and own is not None:
+        batch.deliver(own)
 
 
 async def send_to_channel(channel: str, message: Message) -> None:

@@ -160,15 +160,18 @@ def _asgi_parts(environ: Mapping[str, Any], decoded: bool) -> dict[str, Any]:
     return {
         "http_version": environ.get("SERVER_PROTOCOL", "HTTP/1.1").rpartition("/")[2],
         "scheme": environ.get("wsgi.url_scheme", "http"),
-        "server": (environ.get("SERVER_NAME", ""), int(environ.get("SERVER_PORT") or 0)),
-        "client": (environ["REMOTE_ADDR"], int(environ.get("REMOTE_PORT") or 0))
-        if environ.get("REMOTE_ADDR")
-        else None,
+        "server": (environ.get("SERVER_NAME", ""), _port(environ.get("SERVER_PORT"))),
+        "client": (environ["REMOTE_ADDR"], _port(environ.get("REMOTE_PORT"))) if environ.get("REMOTE_ADDR") else None,
         "root_path": root,
         "path": path,
         "raw_path": quote(path).encode("ascii"),
         "query_string": environ.get("QUERY_STRING", "").encode("latin-1"),
     }
+
+
+def _port(value: str | None) -> int:
+    # Some servers take it from the Host header, where a client may write anything.
+    return int(value) if value and value.isdecimal() else 0
 
 
 def _text(value: str) -> str:

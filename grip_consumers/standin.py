@@ -116,7 +116,8 @@ def _stand_in_class(cls: type[Any]) -> type:
             "__qualname__": cls.__qualname__,
         }
         metaclass: Any = type(cls)
-        made = _metaclass_for(metaclass)(cls.__name__, (_StandInMixin, cls), members)
+        # Past the metaclass's own hands: a project's registry of consumers must not hear of a stand-in.
+        made: Any = type.__new__(_metaclass_for(metaclass), cls.__name__, (_StandInMixin, cls), members)
         found = _stand_in_classes.setdefault(cls, made)
     return found
 

@@ -217,3 +217,11 @@ def test_an_instance_without_a_connection_has_no_scope():
     consumer = AsyncChat()
     assert not hasattr(consumer, "scope")
     assert hasattr(AsyncConsumer, "scope")
+
+
+def test_a_class_with_slots_is_refused_when_it_is_routed():
+    class Slotted(WebsocketConsumer):
+        __slots__ = ("room",)
+
+    with pytest.raises(TypeError, match="Slotted has __slots__"):
+        Slotted.as_asgi()

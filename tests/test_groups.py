@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import functools
 import logging
@@ -13,6 +14,7 @@ from asgiref.sync import async_to_sync
 from django.utils import timezone, translation
 
 from grip_consumers import groups, publisher
+from grip_consumers.conf import Proxy
 from grip_consumers.db import database_sync_to_async
 from grip_consumers.exceptions import (
     PerConnectionHandler,
@@ -742,3 +744,24 @@ def test_a_handler_under_a_decorator_that_passes_it_on_is_shared(wsgi_site):
         self.send(text_data="shared")
 
     assert rendered(wsgi_site, note, WebsocketConsumer) == [TextMessage("shared")]
+
+
+def test_a_sender_whose_publish_failed_gets_no_copy_either(site):
+    @importable
+    class Room(WebsocketConsumer):
+        groups = ["lobby"]
+
+        def receive(self, text_data=None, bytes_data=None):
+            with contextlib.suppress(PublishError):
+                send("lobby", {"type": "note", "text": text_data})
+            self.send(text_data="went on")
+
+        def note(self, event):
+            self.send(text_data=event["text"])
+
+    site.serve(Room)
+    client = site.opened()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(publisher, "apublish", PUBLISH)
+        patch.setattr(publisher, "_targets", lambda settings: [Proxy("http://127.0.0.1:9")])
+        assert client.post(Text("x")).sent == [("text", "went on")]

@@ -186,3 +186,10 @@ def test_a_consumer_sees_the_path_and_the_route(site, options):
     assert client.post(Open()).status == 200
     root, path = client.root_path, client.path
     assert seen == [(root + path, path.lstrip("/"), root)]
+
+
+@pytest.mark.parametrize(("port", "number"), [("8000", 8000), ("", 0), ("abc", 0), ("-1", 0)])
+def test_a_port_that_is_no_number_is_zero(port, number):
+    environ = {"SERVER_NAME": "x", "SERVER_PORT": port, "REMOTE_ADDR": "127.0.0.1", "REMOTE_PORT": port}
+    scope = from_wsgi(environ, b"").make_scope()
+    assert (scope["server"], scope["client"]) == (("x", number), ("127.0.0.1", number))

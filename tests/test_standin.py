@@ -15,6 +15,7 @@ from grip_consumers.db import database_sync_to_async
 from grip_consumers.exceptions import PerConnectionHandler
 from grip_consumers.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
 from grip_consumers.layers import get_channel_layer
+from grip_consumers.standin import Attempt, make_stand_in
 
 from . import batches
 from .batches import importable
@@ -453,3 +454,18 @@ def test_an_init_subclass_that_asks_for_arguments_does_not_prevent_rendering(out
             self.send(text_data="x")
 
     assert outcome(Chat) == ["x"]
+
+
+def test_a_registry_in_a_metaclass_does_not_hear_of_the_stand_in():
+    heard = []
+
+    class Registering(type):
+        def __init__(cls, name, bases, namespace):
+            super().__init__(name, bases, namespace)
+            heard.append(cls)
+
+    class Chat(WebsocketConsumer, metaclass=Registering):
+        pass
+
+    make_stand_in(Chat, None, Attempt())
+    assert heard == [Chat]
