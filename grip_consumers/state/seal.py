@@ -73,7 +73,9 @@ def _decoded(token: str) -> bytes:
     return raw
 
 
+@lru_cache(maxsize=1024)
 def _cipher(secret: str | bytes, connection_id: str) -> AESGCM:
+    # Remembered for the connections that talk most; making one takes about as long as opening a state.
     # A key per connection binds the token to it and keeps random nonces far from their birthday bound.
     identity = connection_id.encode("utf-8", "surrogatepass")
     return AESGCM(hmac.digest(_master_key(secret), identity, "sha256"))
