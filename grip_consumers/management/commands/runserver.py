@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.conf import settings
 from django.core.management import CommandError, CommandParser, find_commands
+from django.core.management.base import OutputWrapper
 from django.core.management.commands.runserver import Command as DjangoRunserver
 
 if TYPE_CHECKING:
@@ -112,13 +114,20 @@ class _GripRunserver(DjangoRunserver):
 
     def on_bind(self, server_port: int) -> None:
         """Print Django's banner and where WebSockets are."""
+        if not self._use_grip:
+            super().on_bind(server_port)
+            return
+        # Newer Djangos name the interface of their own server in the banner.
+        stdout, banner = self.stdout, io.StringIO()
+        self.stdout = OutputWrapper(banner)
         super().on_bind(server_port)
-        if self._use_grip:
-            host = "0.0.0.0" if self.addr == "0" else f"[{self.addr}]" if self._raw_ipv6 else self.addr  # noqa: S104
-            self.stdout.write(
-                f"WebSockets at ws://{host}:{server_port}/ through the embedded GRIP proxy, "
-                "which is for development and tests only."
-            )
+        self.stdout = stdout
+        self.stdout.write(banner.getvalue().replace("WSGI development", "ASGI development", 1), ending="")
+        host = "0.0.0.0" if self.addr == "0" else f"[{self.addr}]" if self._raw_ipv6 else self.addr  # noqa: S104
+        self.stdout.write(
+            f"WebSockets at ws://{host}:{server_port}/ through the embedded GRIP proxy, "
+            "which is for development and tests only."
+        )
 
 
 def _with_static_files(application: Application, options: dict[str, Any]) -> Application:
