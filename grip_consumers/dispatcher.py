@@ -11,13 +11,13 @@ There is a synchronous and an asynchronous way through; the steps that could dif
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import copy_context
 
 from asgiref.sync import async_to_sync, sync_to_async
 from django.core.cache import caches
+from django.core.exceptions import ImproperlyConfigured
 
 from grip_consumers import conf
 from grip_consumers.batch import Batch, EndOfBatch
@@ -79,7 +79,7 @@ class Dispatcher:
         It runs in a context of its own: what one connection's handlers set (a language, a tenant) must not be found by
         the next request in this thread.
         """
-        _prepare_thread()
+        _make_caches()
         return copy_context().run(self._handle_sync, request)
 
     def _handle_sync(self, request: BatchRequest) -> Response | None:
@@ -138,13 +138,14 @@ class Dispatcher:
             )
 
 
-_prepared = threading.local()
-
-
-def _prepare_thread() -> None:
+def _make_caches() -> None:
     """Django keeps its caches by context: made in a batch's own, each would connect anew for every batch."""
-    if not hasattr(_prepared, "caches"):
-        _prepared.caches = caches.all()
+    if len(caches.all(initialized_only=True)) == len(caches.settings):
+        return
+    for alias in caches:
+        # One that cannot be made fails where it is used, if it is.
+        with suppress(ImproperlyConfigured, ImportError):
+            caches[alias]
 
 
 def _begin(request: BatchRequest) -> Response | _Job:

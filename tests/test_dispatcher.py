@@ -1140,3 +1140,14 @@ async def test_batches_of_sync_consumers_at_once_do_not_mix(site):
     assert [answer.sent for answer in answers] == [
         [("text", f"n{number}:t"), ("text", f"n{number}:z")] for number in range(12)
     ]
+
+
+def test_a_cache_that_cannot_be_made_is_nobodys_concern_until_it_is_used(wsgi_site, settings):
+    settings.CACHES = {**settings.CACHES, "broken": {"BACKEND": "nowhere.to.be.Found"}}
+    wsgi_site.serve(Echo)
+    answers = []
+    # A thread that has not answered a batch yet.
+    thread = threading.Thread(target=lambda: answers.append(wsgi_site.opened().post(Text("x")).sent))
+    thread.start()
+    thread.join()
+    assert answers == [[("text", "x")]]
