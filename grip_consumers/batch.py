@@ -16,13 +16,13 @@ from typing import Any
 from grip_consumers.conf import Settings
 from grip_consumers.exceptions import SubscriptionLimitExceeded
 from grip_consumers.handshake import BatchRequest
-from grip_consumers.messages import VANISHED, disconnect, to_asgi
+from grip_consumers.messages import VANISHED, closing, disconnect, payload, to_asgi
 from grip_consumers.naming import group_channel
 from grip_consumers.protocol import Close, Disconnect, Exchange, State
 from grip_consumers.state import ConnectionState
 from grip_consumers.types import Message, Scope
 
-__all__ = ["EXTENSION", "NOTHING_TO_SEND", "Batch", "EndOfBatch", "current_batch"]
+__all__ = ["EXTENSION", "Batch", "EndOfBatch", "current_batch"]
 
 logger = logging.getLogger("grip_consumers.batch")
 
@@ -31,8 +31,6 @@ EXTENSION = "grip_consumers"
 
 #: The subscription filter that lets a publish leave out named connections.
 SKIP_USERS = "skip-users"
-
-NOTHING_TO_SEND = "A message of type 'websocket.send' needs 'text' or 'bytes'; got neither."
 
 _current: ContextVar[Batch | None] = ContextVar("grip_consumers.batch", default=None)
 
@@ -195,13 +193,11 @@ class Batch:
             raise ValueError(f"Expected a message that a WebSocket application can send; got the type {kind!r}.")
 
     def _send_frame(self, message: Message) -> None:
-        text, data = message.get("text"), message.get("bytes")
-        if text is not None:
-            self.exchange.send_text(text)
-        elif data is not None:
+        text, data = payload(message)
+        if text is None:
             self.exchange.send_binary(data)
         else:
-            raise ValueError(NOTHING_TO_SEND)
+            self.exchange.send_text(text)
 
     def _accept(self, message: Message) -> None:
         self.exchange.accept(subprotocol=message.get("subprotocol"), headers=message.get("headers") or ())
@@ -210,8 +206,7 @@ class Batch:
             self._subscribe(group)
 
     def _close(self, message: Message) -> None:
-        code = message.get("code")
-        self.exchange.close(1000 if code is None else code, message.get("reason") or "")
+        self.exchange.close(*closing(message))
 
     def _deny(self, message: Message) -> None:
         if not self._denial:

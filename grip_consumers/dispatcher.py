@@ -37,7 +37,7 @@ from grip_consumers.state import ConnectionState, Reference, delete, load, open_
 from grip_consumers.types import ASGIApplication
 from grip_consumers.verification import verify
 
-__all__ = ["Dispatcher", "NoRoute"]
+__all__ = ["ENDED", "Dispatcher", "NoRoute"]
 
 logger = logging.getLogger("grip_consumers.dispatcher")
 

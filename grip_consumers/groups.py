@@ -20,9 +20,9 @@ from django.conf import settings
 from django.utils import timezone, translation
 
 from grip_consumers import conf, publisher
-from grip_consumers.batch import NOTHING_TO_SEND, Batch, current_batch
+from grip_consumers.batch import Batch, current_batch
 from grip_consumers.exceptions import PerConnectionHandler, StopConsumer
-from grip_consumers.messages import get_handler_name
+from grip_consumers.messages import NORMAL, closing, get_handler_name, payload
 from grip_consumers.naming import group_channel, new_channel_name
 from grip_consumers.protocol import BinaryMessage, CloseAction, Item, TextMessage
 from grip_consumers.registry import routed_consumers
@@ -35,8 +35,8 @@ __all__ = ["add", "discard", "new_channel_name", "send", "send_to_channel"]
 
 logger = logging.getLogger("grip_consumers.groups")
 
-#: What a server closes a connection with (RFC 6455 §7.4.1) when the consumer has ended, and when it has failed.
-_NORMAL, _INTERNAL_ERROR = 1000, 1011
+#: What a server closes a connection with (RFC 6455 §7.4.1) when the consumer has failed.
+_INTERNAL_ERROR = 1011
 
 #: What members get whose consumers fail before they have sent anything.
 _FAILURE = [CloseAction(code=_INTERNAL_ERROR)]
@@ -144,7 +144,7 @@ async def _render(cls: Any, handler: str, message: Message) -> list[Any]:
     except Abandoned as error:
         attempt.abandon(error.attribute)
     except StopConsumer:
-        frames.close(_NORMAL)
+        frames.close(NORMAL)
     except Exception:
         # Every member's own run would have failed just so.
         logger.exception("Exception in %s for a group event", frames.handler)
@@ -190,12 +190,8 @@ class _Frames:
 def _to_publish(message: Message) -> TextMessage | BinaryMessage | CloseAction:
     kind = message["type"]
     if kind == "websocket.close":
-        code = message.get("code")
-        return CloseAction(code=_NORMAL if code is None else code, reason=message.get("reason") or "")
+        return CloseAction(*closing(message))
     if kind != "websocket.send":
         raise ValueError(f"A group handler can send frames and close; it sent a message of type {kind!r}.")
-    if message.get("text") is not None:
-        return TextMessage(message["text"])
-    if message.get("bytes") is not None:
-        return BinaryMessage(message["bytes"])
-    raise ValueError(NOTHING_TO_SEND)
+    text, data = payload(message)
+    return BinaryMessage(data) if text is None else TextMessage(text)

@@ -8,8 +8,10 @@ from typing import Any
 from grip_consumers.protocol import Binary, Close, Disconnect, Event, Open, Text
 from grip_consumers.types import Message
 
-__all__ = ["NO_CODE", "VANISHED", "disconnect", "get_handler_name", "to_asgi"]
+__all__ = ["NORMAL", "NO_CODE", "VANISHED", "closing", "disconnect", "get_handler_name", "payload", "to_asgi"]
 
+#: RFC 6455 §7.4.1: what a close is sent with unless it names another code.
+NORMAL = 1000
 #: RFC 6455 §7.4.1: what a close without a code, and a connection that went without a close, are reported as.
 NO_CODE = 1005
 VANISHED = 1006
@@ -36,6 +38,23 @@ _MESSAGES: dict[type[Event], Callable[[Any], Message]] = {
     Close: lambda event: disconnect(NO_CODE if event.code is None else event.code, event.reason),
     Disconnect: lambda event: disconnect(VANISHED),
 }
+
+
+def payload(message: Message) -> tuple[Any, Any]:
+    """The text and the bytes of a `websocket.send`, one of them None or to be ignored: if there is text, it counts.
+
+    Raises ValueError if both are None; their types are for the protocol to check.
+    """
+    text, data = message.get("text"), message.get("bytes")
+    if text is None and data is None:
+        raise ValueError("A message of type 'websocket.send' needs 'text' or 'bytes'; got neither.")
+    return text, data
+
+
+def closing(message: Message) -> tuple[int, str]:
+    """The code and the reason of a `websocket.close`, which may leave out either."""
+    code = message.get("code")
+    return NORMAL if code is None else code, message.get("reason") or ""
 
 
 def get_handler_name(message: Any) -> str:
