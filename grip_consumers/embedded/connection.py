@@ -23,6 +23,8 @@ from grip_consumers.protocol import (
     Disconnect,
     Event,
     Open,
+    Ping,
+    Pong,
     RemoteProtocolError,
     Text,
     decode,
@@ -153,6 +155,11 @@ class Connection:
         """A published item closes the client; Pushpin then tells the backend so without a code."""
         self.peer_closed(None, "")
 
+    def pinged(self, data: bytes) -> None:
+        """The client is to be pinged. An ASGI server offers no way to, so it is taken to have answered."""
+        if not self.grip.detached and self._farewell is None:
+            self._pending.append(Pong(data))
+
     def tick(self) -> None:
         """The interval passed or a refresh was published: make a request, if only an empty one."""
         self._tick_due = self.stage is Stage.OPEN and self._farewell is None
@@ -276,7 +283,8 @@ class Connection:
         if isinstance(event, (Open, Disconnect)):
             name = type(event).__name__.upper()
             return self._drop(f"expected messages, PING, PONG or CLOSE in a later response, got {name}")
-        # An ASGI server offers no way to send PING or PONG.
+        if isinstance(event, Ping):
+            self.pinged(event.data)
         return []
 
     def _message(self, content: Any) -> list[Effect]:

@@ -17,9 +17,9 @@ import jwt
 
 from grip_consumers.protocol import PUBLISH_MAX
 
-from .effects import CloseClient, Refresh, Send
+from .effects import CloseClient, PingClient, Refresh, Send
 from .handshake import Header
-from .hub import Hub, Item
+from .hub import Hub, Item, Published
 
 __all__ = ["ControlError", "answer", "authenticate", "read_items"]
 
@@ -109,7 +109,7 @@ def _read_item(entry: object) -> Item | None:
     return Item(channel, _read_message(_typed(formats, "ws-message", dict)), identifier, meta)
 
 
-def _read_message(message: Mapping[str, Any]) -> Send | CloseClient | Refresh:
+def _read_message(message: Mapping[str, Any]) -> Published:
     action = _optional(message, "action", str, "send")
     if action == "refresh":
         return Refresh()
@@ -121,7 +121,8 @@ def _read_message(message: Mapping[str, Any]) -> Send | CloseClient | Refresh:
         return Send(_from_base64(_typed(message, "content-bin", str)))
     if "content" not in message:
         raise ControlError(400, "Invalid format: 'ws-message' does not contain 'content' or 'content-bin'.")
-    return Send(_typed(message, "content", str))
+    content = _typed(message, "content", str)
+    return PingClient(content.encode()) if message.get("type") == "ping" else Send(content)
 
 
 def _read_close(message: Mapping[str, Any]) -> CloseClient:

@@ -15,6 +15,7 @@ __all__ = [
     "End",
     "FlushDelayed",
     "KeepAliveMessage",
+    "PingClient",
     "Refresh",
     "Reject",
     "Send",
@@ -71,6 +72,13 @@ class Drop(Effect):
 @dataclass(frozen=True, slots=True)
 class Refresh(Effect):
     """Make the next request even if the client says nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class PingClient(Effect):
+    """Ping the client. An ASGI server offers no way to, so its answer is made up."""
+
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
-from .effects import CloseClient, Refresh, Send
+from .effects import CloseClient, PingClient, Refresh, Send
 
-__all__ = ["Hub", "Item", "Subscriber"]
+__all__ = ["Hub", "Item", "Published", "Subscriber"]
+
+#: What can be published.
+Published: TypeAlias = Send | CloseClient | PingClient | Refresh
 
 #: Seconds during which an item with the same id on the same channel is taken for a repetition.
 ID_MEMORY = 60.0
@@ -20,7 +23,7 @@ class Item:
     """One published item, its message already an effect."""
 
     channel: str
-    message: Send | CloseClient | Refresh
+    message: Published
     id: str | None = None
     meta: Mapping[str, str] = field(default_factory=dict)
 
@@ -32,7 +35,7 @@ class Subscriber(Protocol):
     def user(self) -> str | None:
         """The value of `set-meta user`, or None."""
 
-    def deliver(self, message: Send | CloseClient | Refresh) -> None:
+    def deliver(self, message: Published) -> None:
         """Pass a published message on; must neither block nor raise."""
 
 

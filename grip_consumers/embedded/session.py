@@ -24,6 +24,7 @@ from .effects import (
     End,
     FlushDelayed,
     KeepAliveMessage,
+    PingClient,
     Refresh,
     Reject,
     Send,
@@ -31,7 +32,7 @@ from .effects import (
     Unsubscribe,
 )
 from .handshake import Signer
-from .hub import Hub
+from .hub import Hub, Published
 from .outbox import Outbox
 from .timers import Timers
 
@@ -72,10 +73,13 @@ class Session:
         """What the filters compare."""
         return self._connection.grip.meta.get("user")
 
-    def deliver(self, message: Send | CloseClient | Refresh) -> None:
+    def deliver(self, message: Published) -> None:
         """Pass on a published message, or log that the client is too slow for it."""
         if isinstance(message, Refresh):
             self._connection.tick()
+            self._wake.set()
+        elif isinstance(message, PingClient):
+            self._connection.pinged(message.data)
             self._wake.set()
         elif isinstance(message, CloseClient):
             self._outbox.finish(message)

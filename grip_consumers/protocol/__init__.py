@@ -33,7 +33,16 @@ from .events import (
 )
 from .exchange import REJECTION_BODY_MAX, RESPONSE_BODY_MAX, Exchange, Response, State
 from .headers import CONTENT_TYPE, is_batch
-from .items import PUBLISH_MAX, BinaryMessage, CloseAction, Item, RefreshAction, TextMessage, encode_publish
+from .items import (
+    PUBLISH_MAX,
+    BinaryMessage,
+    CloseAction,
+    Item,
+    PingMessage,
+    RefreshAction,
+    TextMessage,
+    encode_publish,
+)
 from .signature import Key, Verifier
 
 __all__ = [
@@ -59,6 +68,7 @@ __all__ = [
     "LocalProtocolError",
     "Open",
     "Ping",
+    "PingMessage",
     "Pong",
     "ProtocolError",
     "RefreshAction",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from . import control, headers
 from .checks import check_bytes, check_close, check_whole
 from .errors import LocalProtocolError, RemoteProtocolError
-from .events import Close, Disconnect, Event, Open, Ping, Pong, encode
+from .events import Binary, Close, Disconnect, Event, Open, Ping, Pong, Text, decode, encode
 from .states import Action, State, after
 
 __all__ = ["REJECTION_BODY_MAX", "RESPONSE_BODY_MAX", "Exchange", "Response", "State"]
@@ -52,19 +52,28 @@ class Exchange:
 
     Attributes:
         opening: whether the batch begins with OPEN, so that the connection is to be accepted or rejected.
+        empty: whether it holds no event: the proxy asks on somebody's behalf (a refresh or a keep-alive tick).
+        heartbeat: whether it holds nothing but PING and PONG. The proxy may ask on somebody's behalf then, too.
+        parting: whether it reports the end of the connection and nothing else.
         state: the present State.
 
     Raises:
         RemoteProtocolError: OPEN stands anywhere but first, or something follows a CLOSE or DISCONNECT.
     """
 
-    __slots__ = ("_chunks", "_events", "_headers", "_meta", "_pending", "_rejection", "opening", "state")
+    __slots__ = (
+        *("_chunks", "_events", "_headers", "_meta", "_pending", "_rejection"),
+        *("empty", "heartbeat", "opening", "parting", "state"),
+    )
 
     def __init__(self, events: Sequence[Event]) -> None:
         self._events = events
         self.opening = bool(events) and type(events[0]) is Open
         self.state = _CONNECTING if self.opening else _OPEN
         last = len(events) - 1
+        self.empty = not events
+        self.parting = last == 0 and type(events[0]) in _PARTINGS
+        self.heartbeat = last >= 0 and type(events[0]) in _HEARTBEATS and all(type(e) in _HEARTBEATS for e in events)
         for index, event in enumerate(events):
             kind = type(event)
             if kind is Open and index:
@@ -81,13 +90,9 @@ class Exchange:
 
     # What came
 
-    @property
-    def needs_application(self) -> bool:
-        """False if a batch that does not open holds nothing but PING and PONG.
-
-        True for an empty one: the proxy asks on somebody's behalf then (a refresh or a keep-alive tick).
-        """
-        return not self._events or not all(type(event) in _HEARTBEATS for event in self._events)
+    def has_pong(self, data: bytes) -> bool:
+        """Whether the client answers a ping of that content."""
+        return any(isinstance(event, Pong) and event.data == data for event in self._events)
 
     def next_event(self) -> Event | None:
         """Return the next event, or None when there is no other.
@@ -170,6 +175,17 @@ class Exchange:
             self._chunks.append(b"BINARY %x\r\nm:%b\r\n" % (len(data) + 2, data))
         else:
             after(self.state, Action.SEND)
+
+    def ping(self, data: bytes) -> None:
+        """Ping the client, behind what the response holds by now; its pong makes a batch.
+
+        Also in CLOSING, for a sender that has taken the CLOSE out again. Dropped where nobody could answer.
+
+        Raises:
+            LocalProtocolError: before acceptance.
+        """
+        if after(self.state, Action.SEND) in (_OPEN, State.CLOSING):
+            self._chunks.append(encode([Ping(data)]))
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Close the connection.
@@ -260,6 +276,49 @@ class Exchange:
         """Bytes of events so far, for senders that mind the limits of the proxy."""
         return sum(map(len, self._chunks))
 
+    def exceeds(self, size: int, count: int) -> bool:
+        """Whether the response holds more than `size` bytes, or more than `count` messages for the client."""
+        return self.body_size > size or (len(self._chunks) > count and self.message_count > count)
+
+    def fitting(self, size: int, count: int) -> int:
+        """How many of the messages for the client, from the first, stay within `size` bytes and `count` in number."""
+        number = 0
+        for chunk in filter(_is_message, self._chunks):
+            size -= len(chunk)
+            if size < 0 or number == count:
+                break
+            number += 1
+        return number
+
+    @property
+    def message_count(self) -> int:
+        """How many messages for the client the response holds so far."""
+        return sum(map(_is_message, self._chunks))
+
+    def take_messages(self, after: int = 0, *, with_close: bool = True) -> list[Text | Binary | Close]:
+        """Take what is for the client out of the response, for senders that deliver it another way.
+
+        Args:
+            after: how many messages to leave in it.
+            with_close: whether a CLOSE of this side goes with them.
+
+        Returns:
+            The messages, in order, and last that CLOSE if there is one.
+        """
+        kept: list[bytes] = []
+        taken: list[bytes] = []
+        for chunk in self._chunks:
+            leaving = False
+            if _is_message(chunk):
+                after -= 1
+                leaving = after < 0
+            elif chunk.startswith(b"CLOSE"):
+                leaving = with_close and self.state is State.CLOSING
+            (taken if leaving else kept).append(chunk)
+        self._chunks = kept
+        body = b"".join(taken)
+        return [_without_prefix(event) for event in decode(body, max_events=len(taken), max_size=len(body))]
+
     def response(self) -> Response:
         """Return the answer to the request. What a rejected connection was to be given is not in it.
 
@@ -292,6 +351,22 @@ class Exchange:
         self.state = after(self.state, Action.PEER_LEAVES)
 
 
+def _is_message(chunk: bytes) -> bool:
+    content = chunk.find(b"\r\n") + 2
+    return chunk.startswith((b"TEXT", b"BINARY")) and chunk.startswith(_MESSAGE_PREFIX, content)
+
+
+def _without_prefix(event: Event) -> Text | Binary | Close:
+    if isinstance(event, Text):
+        return Text(event.text[len(_MESSAGE_PREFIX) :])
+    if isinstance(event, Binary):
+        return Binary(event.data[len(_MESSAGE_PREFIX) :])
+    assert isinstance(event, Close)
+    return event
+
+
+#: What marks a message for the client, as opposed to one for the proxy.
+_MESSAGE_PREFIX = b"m:"
 _EVENTS_TYPE = (headers.CONTENT_TYPE_HEADER, headers.CONTENT_TYPE)
 
 

@@ -1,7 +1,7 @@
 """Publish items: what a backend posts to a proxy's control port to reach the connections of a channel.
 
-An item names a channel and what its WebSocket subscribers get: a message, a close, or a refresh, which makes
-the proxy ask the backend once for every member (Pushpin 1.38 and later; 1.36 refuses it).
+An item names a channel and what its WebSocket subscribers get: a message, a ping, a close, or a refresh, which
+makes the proxy ask the backend once for every member (Pushpin 1.38 and later; 1.36 refuses it).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ __all__ = [
     "BinaryMessage",
     "CloseAction",
     "Item",
+    "PingMessage",
     "RefreshAction",
     "TextMessage",
     "encode_publish",
@@ -28,6 +29,8 @@ __all__ = [
 
 #: Bytes that the body of one publish request may have.
 PUBLISH_MAX = 1_000_000
+#: RFC 6455 §5.5: bytes that a control frame carries.
+_PING_MAX = 125
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,30 @@ class CloseAction:
 
 
 @dataclass(frozen=True, slots=True)
+class PingMessage:
+    """Ping the subscribers (RFC 6455 §5.5.2), who answer by themselves: each answer makes a batch.
+
+    Args:
+        data: at most 125 bytes, ASCII.
+
+    Raises:
+        LocalProtocolError: it is something else.
+    """
+
+    data: bytes = b""
+
+    def __post_init__(self) -> None:
+        check_bytes(self.data, "the data of a ping", _PING_MAX)
+        if not self.data.isascii():
+            msg = f"expected ASCII as the data of a ping, got {self.data!r:.60}"
+            raise LocalProtocolError(msg)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The `ws-message` format: `{"type": "ping", "content": …}`. Pushpin sends none without content."""
+        return {"type": "ping", "content": self.data.decode("ascii")}
+
+
+@dataclass(frozen=True, slots=True)
 class RefreshAction:
     """Have the proxy send the backend a batch for every subscriber."""
 
@@ -86,7 +113,7 @@ class RefreshAction:
 
 
 def _check_message(message: object) -> None:
-    if not isinstance(message, (TextMessage, BinaryMessage, CloseAction, RefreshAction)):
+    if not isinstance(message, (TextMessage, BinaryMessage, CloseAction, PingMessage, RefreshAction)):
         msg = f"expected a message or an action, got {type(message).__name__}"
         raise LocalProtocolError(msg)
 
@@ -107,7 +134,7 @@ class Item:
     """
 
     channel: str
-    message: TextMessage | BinaryMessage | CloseAction | RefreshAction
+    message: TextMessage | BinaryMessage | CloseAction | PingMessage | RefreshAction
     id: str | None = None
     prev_id: str | None = None
     meta: Mapping[str, str] = field(default_factory=dict)

@@ -41,6 +41,8 @@ ACTS: list[Callable[[Exchange, str], object]] = [
     lambda exchange, text: exchange.set_user(text),
     lambda exchange, text: exchange.set_meta(text, text),
     lambda exchange, text: exchange.keep_alive_interval(len(text) - 1),
+    lambda exchange, text: exchange.take_messages(len(text)),
+    lambda exchange, text: exchange.fitting(len(text) * 10, len(text)),
 ]
 TEXTS = ["", "a", "é", "\ud800", "a\r\nb", "four", "c:{}", "\x00", "x" * 130]
 

@@ -76,20 +76,26 @@ def test_an_impossible_order_is_the_proxys_error(events, words):
 
 
 @pytest.mark.parametrize(
-    ("events", "needed"),
+    ("events", "found"),
     [
-        ([], True),
-        ([Open()], True),
-        ([Open(), Ping()], True),
-        ([Ping()], False),
-        ([Pong(b"x"), Ping()], False),
-        ([Ping(), Text("")], True),
-        ([Close()], True),
-        ([Ping(), Disconnect()], True),
+        ([], "empty"),
+        ([Open()], ""),
+        ([Open(), Ping()], ""),
+        ([Ping()], "heartbeat"),
+        ([Pong(b"x"), Ping()], "heartbeat"),
+        ([Ping(), Text("")], ""),
+        ([Binary(b"")], ""),
+        ([Close()], "parting"),
+        ([Disconnect()], "parting"),
+        ([Ping(), Disconnect()], ""),
+        ([Text("a"), Close()], ""),
     ],
+    ids=repr,
 )
-def test_heartbeats_alone_need_no_application(events, needed):
-    assert Exchange(events).needs_application is needed
+def test_what_kind_of_batch_it_is(events, found):
+    exchange = Exchange(events)
+    kinds = {name: getattr(exchange, name) for name in ("empty", "heartbeat", "parting")}
+    assert kinds == {name: name in found.split() for name in kinds}
 
 
 def test_events_come_in_order_without_heartbeats():
@@ -438,6 +444,105 @@ def test_an_answer_that_the_proxy_would_not_take_is_an_error():
     exchange.send_text("")
     with pytest.raises(LocalProtocolError, match="at most 1000000 bytes of answer, got 1000012: publish"):
         exchange.response()
+
+
+# Taking out again
+
+
+def full_of_messages():
+    exchange = opened()
+    exchange.subscribe("a")
+    exchange.send_text("one")
+    exchange.send_binary(b"c:two")
+    exchange.subscribe("b")
+    exchange.send_text("m:three")
+    return exchange
+
+
+def test_only_what_is_for_the_client_counts_as_a_message():
+    assert full_of_messages().message_count == 3
+    assert opened(Ping()).message_count == Exchange([]).message_count == 0
+    exchange = Exchange([Ping(b"m:"), Close(1000)])
+    while exchange.next_event():
+        pass
+    assert exchange.message_count == 0
+
+
+def test_messages_are_taken_out_in_order_and_without_their_prefix():
+    exchange = full_of_messages()
+    assert exchange.take_messages() == [Text("one"), Binary(b"c:two"), Text("m:three")]
+    assert sent(exchange) == [Open(), *(decode_control(channel) for channel in "ab")]
+    assert exchange.take_messages() == []
+
+
+def decode_control(channel):
+    return Text(control.subscribe(channel).decode())
+
+
+def test_the_first_messages_can_be_left_in():
+    exchange = full_of_messages()
+    assert exchange.take_messages(2) == [Text("m:three")]
+    assert sent(exchange) == [Open(), decode_control("a"), Text("m:one"), Binary(b"m:c:two"), decode_control("b")]
+    assert full_of_messages().take_messages(3) == []
+
+
+def test_our_own_close_is_taken_along_and_stays_decided():
+    exchange = full_of_messages()
+    exchange.close(4000, "why")
+    assert exchange.take_messages(2) == [Text("m:three"), Close(4000, "why")]
+    assert exchange.state is State.CLOSING
+    assert not any(isinstance(event, Close) for event in sent(exchange))
+
+
+def test_the_answer_to_the_peers_close_stays():
+    exchange = Exchange([Text("x"), Close(4000)])
+    exchange.next_event()
+    exchange.send_text("y")
+    exchange.next_event()
+    assert exchange.take_messages() == [Text("y")]
+    assert sent(exchange) == [Close(4000)]
+
+
+def test_pongs_stay():
+    exchange = opened(Ping(b"m:"))
+    exchange.send_text("a")
+    exchange.next_event()
+    assert exchange.take_messages() == [Text("a")]
+    assert sent(exchange) == [Open(), Pong(b"m:")]
+
+
+def test_what_was_taken_can_be_sent_again():
+    first, second = full_of_messages(), Exchange([])
+    taken = first.take_messages()
+    for event in taken:
+        if isinstance(event, Text):
+            second.send_text(event.text)
+        else:
+            second.send_binary(event.data)
+    assert second.take_messages() == taken
+
+
+@pytest.mark.parametrize(
+    ("size", "count", "fitting"),
+    [(1_000, 10, 3), (1_000, 2, 2), (1_000, 0, 0), (53, 10, 3), (52, 10, 2), (33, 10, 1), (14, 10, 0), (0, 10, 0)],
+)
+def test_how_many_messages_fit_counts_their_frames_and_nothing_else(size, count, fitting):
+    """15, 19 and 19 bytes."""
+    assert full_of_messages().fitting(size, count) == fitting
+
+
+def test_none_fits_behind_one_that_does_not():
+    exchange = Exchange([])
+    for text in ("a", "x" * 100, "b"):
+        exchange.send_text(text)
+    assert exchange.fitting(50, 10) == 1
+
+
+def test_more_messages_than_a_request_may_bring_can_be_taken_out():
+    exchange = Exchange([])
+    for _ in range(10_001):
+        exchange.send_text("x")
+    assert len(exchange.take_messages()) == 10_001
 
 
 def test_responding_twice_gives_the_same():
