@@ -34,6 +34,8 @@ class Proxy:
     #: A PEM public key or a secret; None: nothing from this proxy can be verified.
     verify_key: str | bytes | None = field(default=None, repr=False)
     verify_iss: str | None = None
+    #: Pushpin's command socket, `tcp://HOST:PORT` or `ipc://PATH`; None: see `command_uri`.
+    control_zmq_uri: str | None = None
 
     @property
     def name(self) -> str:
@@ -47,6 +49,24 @@ class Proxy:
         """Where items are posted to."""
         parts = urlsplit(self.control_uri)
         return urlunsplit(parts._replace(path=parts.path.rstrip("/") + "/publish/"))
+
+    @property
+    def command_uri(self) -> str | None:
+        """The command socket: the one configured, or where Pushpin has it beside its control port.
+
+        None where there is nothing to go by: no port, or TLS, which a Pushpin does not speak there.
+        """
+        parts = urlsplit(self.control_uri)
+        port = (parts.port or 0) + _COMMAND_PORT_DISTANCE
+        if self.control_zmq_uri or parts.scheme != "http" or not parts.port or port > _PORT_MAX:
+            return self.control_zmq_uri
+        host = parts.hostname or ""
+        return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
+
+
+#: Pushpin numbers its ports from one offset: publishing by HTTP at 5561, commands at 5563.
+_COMMAND_PORT_DISTANCE = 2
+_PORT_MAX = 65_535
 
 
 @dataclass(frozen=True)
@@ -64,6 +84,10 @@ class Settings:
     state_inline_limit: int = 3_000
     state_cache: str = "default"
     state_timeout: int = 86_400
+    #: Empty: by what the cache `mailbox_alias` is.
+    mailbox: str = ""
+    mailbox_alias: str = "default"
+    recheck_session: bool = False
     #: SECRET_KEY and its fallbacks.
     secrets: tuple[str | bytes, ...] = field(default=(), repr=False)
     debug: bool = False
@@ -80,11 +104,14 @@ _SIMPLE: dict[str, tuple[str, tuple[type, ...]]] = {
     "GRIP_STATE_INLINE_LIMIT": ("state_inline_limit", (int,)),
     "GRIP_STATE_CACHE": ("state_cache", (str,)),
     "GRIP_STATE_TIMEOUT": ("state_timeout", (int,)),
+    "GRIP_RECHECK_SESSION": ("recheck_session", (bool,)),
+    "GRIP_MAILBOX": ("mailbox", (str,)),
+    "GRIP_MAILBOX_ALIAS": ("mailbox_alias", (str,)),
 }
 #: Numbers that may be 0 as well: all state goes to the cache, no connection joins a group.
 _MAY_BE_ZERO = {"GRIP_STATE_INLINE_LIMIT", "GRIP_SUBSCRIPTION_LIMIT"}
 
-_PROXY_KEYS = {"control_uri", "control_iss", "key", "verify_key", "verify_iss"}
+_PROXY_KEYS = {"control_uri", "control_iss", "control_zmq_uri", "key", "verify_key", "verify_iss"}
 
 
 def get() -> Settings:
@@ -168,7 +195,7 @@ def _from_entry(name: str, entry: Any, fallback_key: str | bytes | None) -> Prox
     if not isinstance(entry, Mapping) or "control_uri" not in entry:
         raise ImproperlyConfigured(
             f"{name} must be a dict with at least 'control_uri', not {_described(entry)}; publishing by ZeroMQ "
-            "('control_zmq_uri') is not supported."
+            "is not supported ('control_zmq_uri' is for refreshes alone)."
         )
     unknown = set(entry) - _PROXY_KEYS
     if unknown:
@@ -184,6 +211,7 @@ def _from_entry(name: str, entry: Any, fallback_key: str | bytes | None) -> Prox
         # As django-grip: a proxy verifies with the key it publishes with, unless another is named.
         verify_key=verify_key or fallback_key or key,
         verify_iss=_optional_text(f"{name}['verify_iss']", entry.get("verify_iss")),
+        control_zmq_uri=_command_uri(f"{name}['control_zmq_uri']", entry.get("control_zmq_uri")),
     )
     _check_shared_keys(name, proxy, explicit=bool(verify_key or fallback_key))
     return proxy
@@ -204,6 +232,23 @@ def _control_uri(name: str, value: Any) -> str:
         # Not quoted: there may be a password in it.
         raise ImproperlyConfigured(f"{name}: the control URI must be an http(s) URL, {_EXAMPLE}.")
     return str(value)
+
+
+def _command_uri(name: str, value: Any) -> str | None:
+    uri = _optional_text(name, value)
+    if uri is None:
+        return None
+    try:
+        parts = urlsplit(uri)
+        valid = bool(parts.hostname and parts.port) if parts.scheme == "tcp" else parts.scheme == "ipc" and len(uri) > 6
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ImproperlyConfigured(
+            f"{name} must be the address of Pushpin's command socket (command_spec in pushpin.conf), such as "
+            f"'tcp://127.0.0.1:5563' or 'ipc:///run/pushpin/command', not {uri!r}."
+        )
+    return uri
 
 
 def _optional_text(name: str, value: Any) -> str | None:

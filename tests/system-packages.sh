@@ -3,9 +3,13 @@
 set -eu
 
 missing=""
-for pair in pushpin:pushpin redis-server:redis-server chromium:chromium chromedriver:chromium-driver; do
+for pair in pushpin:pushpin redis-server:redis-server memcached:memcached chromium:chromium \
+    chromedriver:chromium-driver; do
     command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair##*:}"
 done
+# Debian keeps the server's programs off PATH, one folder for each version.
+ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null 2>&1 ||
+    missing="$missing postgresql"
 [ -z "$missing" ] && exit 0
 
 as_root=""

@@ -24,6 +24,7 @@ def test_the_defaults_are_filled_in() -> None:
     assert (settings.proxies, settings.prefix, settings.proxy_required, settings.debug) == (None, "", False, False)
     assert (settings.state_inline_limit, settings.state_cache, settings.state_timeout) == (3_000, "default", 86_400)
     assert (settings.subscription_limit, settings.publish_timeout) == (20, 5.0)
+    assert (settings.mailbox, settings.mailbox_alias) == ("", "default")
 
 
 def test_every_setting_is_read() -> None:
@@ -37,6 +38,8 @@ def test_every_setting_is_read() -> None:
         "GRIP_STATE_INLINE_LIMIT": 0,
         "GRIP_STATE_CACHE": "c",
         "GRIP_STATE_TIMEOUT": 4,
+        "GRIP_MAILBOX": "memory",
+        "GRIP_MAILBOX_ALIAS": "m",
     }
     with override_settings(**changed):
         settings = conf.get()
@@ -61,6 +64,7 @@ def test_settings_are_read_once_and_again_when_one_is_overridden(settings: Any) 
         ("GRIP_PUBLISH_TIMEOUT", True, "int or float, not bool: True"),
         ("GRIP_STATE_TIMEOUT", None, "int, not NoneType: None"),
         ("GRIP_STATE_INLINE_LIMIT", False, "int, not bool: False"),
+        ("GRIP_MAILBOX", None, "str, not NoneType: None"),
     ],
 )
 def test_a_value_of_the_wrong_type_is_named_with_its_setting(name: str, value: Any, expected: str) -> None:
@@ -145,7 +149,7 @@ def test_an_empty_list_is_not_the_same_as_nothing() -> None:
         ({"GRIP_PROXIES": "http://h"}, "GRIP_PROXIES must be a list of dicts, not str"),
         ({"GRIP_PROXIES": {"control_uri": "x"}}, "GRIP_PROXIES must be a list of dicts, not dict"),
         ({"GRIP_PROXIES": ["http://h"]}, r"GRIP_PROXIES\[0\] must be a dict with at least 'control_uri'"),
-        ({"GRIP_PROXIES": [{"control_zmq_uri": SECRET}]}, r"not one with control_zmq_uri; publishing by ZeroMQ"),
+        ({"GRIP_PROXIES": [{"control_zmq_uri": SECRET}]}, r"not one with control_zmq_uri; publishing by ZeroMQ is"),
         ({"GRIP_PROXIES": [{"control_uri": "http://h", "kee": SECRET}]}, r"GRIP_PROXIES\[0\] has unknown keys: kee\."),
         ({"GRIP_PROXIES": [{"control_uri": 5}]}, r"GRIP_PROXIES\[0\]: the control URI must be an http\(s\) URL"),
         ({"GRIP_PROXIES": [{"control_uri": f"http://u:{SECRET}@h:port"}]}, r"GRIP_PROXIES\[0\]: the control URI"),
@@ -158,6 +162,7 @@ def test_an_empty_list_is_not_the_same_as_nothing() -> None:
         ({"GRIP_PROXIES": [{"control_uri": "http://h", "control_iss": b"x"}]}, r"\['control_iss'\] must be a str"),
         ({"GRIP_PROXIES": [{"control_uri": "http://h", "verify_iss": 1}]}, r"\['verify_iss'\] must be a str"),
         ({"GRIP_PROXIES": [{"control_uri": "http://h", "key": f"base64:{SECRET}!"}]}, r"\['key'\] is not valid base64"),
+        ({"GRIP_PROXIES": [{"control_uri": "http://h", "control_zmq_uri": 5}]}, r"\['control_zmq_uri'\] must be a str"),
         ({"GRIP_URL": b"http://h"}, "GRIP_URL must be a str, .*, not bytes"),
         ({"GRIP_URL": f"ftp://h?key={SECRET}"}, r"GRIP_URL: the control URI must be an http\(s\) URL, such as"),
         ({"GRIP_URL": f"h?key={SECRET}"}, "GRIP_URL: the control URI"),
@@ -169,6 +174,35 @@ def test_a_wrong_proxy_is_named_with_its_setting_and_without_its_key(settings: d
     with pytest.raises(ImproperlyConfigured, match=expected) as caught:
         proxies(**settings)
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ({"control_uri": "http://h:5561", "control_zmq_uri": "tcp://other:1"}, "tcp://other:1"),
+        ({"control_uri": "https://h", "control_zmq_uri": "ipc:///run/pushpin/command"}, "ipc:///run/pushpin/command"),
+        ({"control_uri": "http://user:pw@h:5561/base?x=1"}, "tcp://h:5563"),
+        ({"control_uri": "http://[::1]:5561"}, "tcp://[::1]:5563"),
+        ({"control_uri": "http://h:5561", "control_zmq_uri": ""}, "tcp://h:5563"),
+        ({"control_uri": "http://h"}, None),
+        ({"control_uri": "https://h:5561"}, None),
+        ({"control_uri": "http://h:65535"}, None),
+    ],
+)
+def test_a_command_socket_that_is_not_named_is_guessed_from_the_control_port(
+    entry: dict[str, Any], expected: str | None
+) -> None:
+    (proxy,) = proxies(GRIP_PROXIES=[entry]) or ()
+    assert proxy.command_uri == expected
+    assert proxy.control_zmq_uri == (entry.get("control_zmq_uri") or None)
+
+
+@pytest.mark.parametrize("uri", ["127.0.0.1:5563", "http://h:5563", "tcp://h", "tcp://h:x", "tcp://:5563", "ipc://"])
+def test_a_command_socket_at_no_address_is_named_with_its_setting(uri: str) -> None:
+    expected = r"GRIP_PROXIES\[0\]\['control_zmq_uri'\] must be the address of Pushpin's command socket"
+    with pytest.raises(ImproperlyConfigured, match=expected) as caught:
+        proxies(GRIP_PROXIES=[{"control_uri": "http://h", "control_zmq_uri": uri}])
+    assert repr(uri) in str(caught.value)
 
 
 FASTLY = "https://api.fastly.com/service/abc"
