@@ -18,6 +18,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import urllib3
@@ -28,7 +29,7 @@ from grip_consumers.conf import Proxy, Settings
 from grip_consumers.exceptions import PublishError
 from grip_consumers.protocol import PUBLISH_MAX, Item, encode_publish
 
-__all__ = ["apublish", "publish"]
+__all__ = ["Failure", "Lane", "apublish", "deliver", "publish", "targets"]
 
 #: Publishes under way to one proxy at one time in one process; further ones wait their turn.
 _CONCURRENCY = 32
@@ -66,6 +67,11 @@ def _deliveries(items: Iterable[Item]) -> list[Delivery]:
     bodies = _bodies([_identified(item) for item in items])
     settings = conf.get()
     return [(proxy, bodies, settings.publish_timeout) for proxy in _targets(settings)] if bodies else []
+
+
+def targets() -> list[Proxy]:
+    """Every proxy that a publish goes to. Raises as `publish` does for a lack of them."""
+    return _targets(conf.get())
 
 
 def _targets(settings: Settings) -> list[Proxy]:
@@ -120,15 +126,33 @@ def _submit(deliveries: list[Delivery]) -> list[tuple[Proxy, Future[str | None]]
     return [(delivery[0], process.lane(delivery[0]).submit(_attempt, *delivery)) for delivery in deliveries]
 
 
+@dataclass(frozen=True)
+class Failure:
+    """Why one proxy did not take a publish; `status` is what it answered with, None if it did not answer."""
+
+    reason: str
+    status: int | None = None
+
+
+def deliver(proxy: Proxy, items: Iterable[Item], timeout: float) -> Failure | None:
+    """Deliver `items`, in order, to one proxy, in this thread. Raises PublishError for one that is too large."""
+    return _deliver(proxy, _bodies([_identified(item) for item in items]), timeout)
+
+
 def _attempt(proxy: Proxy, bodies: Sequence[bytes], timeout: float) -> str | None:
     """Post all bodies to one proxy. The reason if that failed."""
+    failure = _deliver(proxy, bodies, timeout)
+    return None if failure is None else failure.reason
+
+
+def _deliver(proxy: Proxy, bodies: Sequence[bytes], timeout: float) -> Failure | None:
     try:
         headers = {"Content-Type": "application/json", **_authorization(proxy)}
         for body in bodies:
-            if (reason := _refusal(proxy, _post(proxy.publish_url, body, headers, timeout))) is not None:
-                return reason
+            if (failure := _refusal(proxy, _post(proxy.publish_url, body, headers, timeout))) is not None:
+                return failure
     except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-        return _without_secrets(proxy, f"{type(error).__name__}: {error}")
+        return Failure(_without_secrets(proxy, f"{type(error).__name__}: {error}"))
     return None
 
 
@@ -154,11 +178,11 @@ def _post(url: str, body: bytes, headers: dict[str, str], timeout: float) -> url
             again = True
 
 
-def _refusal(proxy: Proxy, response: urllib3.BaseHTTPResponse) -> str | None:
+def _refusal(proxy: Proxy, response: urllib3.BaseHTTPResponse) -> Failure | None:
     if 200 <= response.status < 300:
         return None
     text = response.data[:200].decode("utf-8", "replace").strip()
-    return _without_secrets(proxy, f"expected status 200, got {response.status}: {text}")
+    return Failure(_without_secrets(proxy, f"expected status 200, got {response.status}: {text}"), response.status)
 
 
 def _without_secrets(proxy: Proxy, text: str) -> str:
@@ -202,25 +226,32 @@ class _Process:
 
     def __init__(self) -> None:
         self.pool = urllib3.PoolManager(num_pools=16, maxsize=_CONCURRENCY, block=True)
-        self._lanes: dict[str, _Lane] = {}
+        self._lanes: dict[str, Lane] = {}
 
-    def lane(self, proxy: Proxy) -> _Lane:
+    def lane(self, proxy: Proxy) -> Lane:
         found = self._lanes.get(proxy.control_uri)
         # Two threads may make one at once; the one that is not kept has started nothing.
-        return found if found is not None else self._lanes.setdefault(proxy.control_uri, _Lane())
+        return found if found is not None else self._lanes.setdefault(proxy.control_uri, Lane(_CONCURRENCY, "publish"))
 
 
-class _Lane:
-    """The threads for one proxy. Refuses what would wait behind too many others rather than queue without end."""
+class Lane:
+    """The threads for one proxy. Refuses what would wait behind too many others rather than queue without end.
 
-    def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(_CONCURRENCY, thread_name_prefix="grip-publish")
-        self._places = threading.BoundedSemaphore(_CONCURRENCY + _WAITING_MAX)
+    Args:
+        concurrency: how much is under way at one time.
+        what: what it does, `"publish"`, for the threads' names and the text of a refusal.
+    """
+
+    def __init__(self, concurrency: int, what: str) -> None:
+        self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix=f"grip-{what}")
+        self._places = threading.BoundedSemaphore(concurrency + _WAITING_MAX)
+        self._what = what
 
     def submit(self, function: Callable[..., str | None], *args: Any) -> Future[str | None]:
+        """Run `function` in one of the threads; the text that it returns, or None. A refusal is such a text."""
         if not self._places.acquire(blocking=False):
             refused: Future[str | None] = Future()
-            refused.set_result(f"{_WAITING_MAX:,} publishes are already waiting for it in this process")
+            refused.set_result(f"{_WAITING_MAX:,} {self._what}es are already waiting for it in this process")
             return refused
         future = self._threads.submit(function, *args)
         future.add_done_callback(lambda _: self._places.release())

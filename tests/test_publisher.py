@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import jwt
@@ -24,73 +23,9 @@ from grip_consumers.protocol import PUBLISH_MAX, CloseAction, Exchange, Item, Ke
 from grip_consumers.publisher import apublish, publish
 from grip_consumers.testing.processes import wait_until
 from grip_consumers.testing.pushpin import Pushpin, PushpinMissingError
+from tests.control_ports import Handler, Proxy
 
 SECRET = "the-key-of-publishing"
-
-
-class Proxy:
-    """A control port that remembers what was posted to it; `answer` may do something else than accept it."""
-
-    def __init__(self) -> None:
-        self.posts: list[tuple[str, dict[str, str], bytes]] = []
-        self.answer: Callable[[Handler], None] = lambda handler: handler.reply(200)
-        self.connections = 0
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self._server.proxy = self
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        self._thread.start()
-
-    @property
-    def uri(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
-
-    @property
-    def items(self) -> list[dict[str, Any]]:
-        return [item for _, _, body in self.posts for item in json.loads(body)["items"]]
-
-    @property
-    def texts(self) -> list[str]:
-        return [item["formats"]["ws-message"]["content"] for item in self.items]
-
-    def stop(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 128
-    proxy: Proxy
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Server
-
-    def setup(self) -> None:
-        super().setup()
-        self.server.proxy.connections += 1
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.proxy.posts.append((self.path, dict(self.headers), body))
-        self.server.proxy.answer(self)
-
-    def reply(self, status: int, body: bytes = b"Published\n", **headers: str) -> None:
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def hang_up(self) -> None:
-        self.close_connection = True
-        self.connection.shutdown(socket.SHUT_RDWR)
-
-    def log_message(self, *args: Any) -> None:
-        pass
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ __all__ = ["CONTROL_PORT", "Pushpin", "PushpinMissingError", "main", "version"]
 
 #: The port of HTTP publishing when `port_offset` is 0. The control ports are 5560 to 5563.
 CONTROL_PORT = 5561
-_FIRST_PORT, _CONTROL_PORTS = 5560, 4
+_FIRST_PORT, _COMMAND_PORT, _CONTROL_PORTS = 5560, 5563, 4
 _START_ATTEMPTS = 3
 #: Routed to a port where nobody listens, so that readiness can be asked for without bothering the backend.
 _PROBE_PATH, _REFUSING_PORT, _PROBE_PATIENCE = "/.grip-consumers-probe", 1, 0.3
@@ -152,6 +152,11 @@ class Pushpin:
         return f"http://127.0.0.1:{self.control_port}"
 
     @property
+    def command_uri(self) -> str:
+        """tcp://127.0.0.1:PORT of the command socket (ZeroMQ), which takes refreshes."""
+        return f"tcp://127.0.0.1:{self.control_port + _COMMAND_PORT - CONTROL_PORT}"
+
+    @property
     def grip_url(self) -> str:
         """The control URI with the key that verifies Grip-Sig, as settings.GRIP_URL takes it."""
         return f"{self.control_uri}?{urlencode({'verify-key': self.sig_key})}"
@@ -232,7 +237,7 @@ class Pushpin:
             "push_in_http_addr": "127.0.0.1",
             "push_in_http_port": CONTROL_PORT,
             "push_in_sub_specs": "tcp://127.0.0.1:5562",
-            "command_spec": "tcp://127.0.0.1:5563",
+            "command_spec": f"tcp://127.0.0.1:{_COMMAND_PORT}",
             "message_rate": self.message_rate,
             **_HANDLER_DEFAULTS,
             **self._handler_settings,

@@ -11,13 +11,14 @@ import threading
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import jwt
 import pytest
 from websockets.sync.client import connect
 
+from grip_consumers.command_socket import CommandSocket
 from grip_consumers.testing import pushpin
 from grip_consumers.testing.processes import answers, free_block, running
 from grip_consumers.testing.pushpin import Pushpin, PushpinMissingError
@@ -100,6 +101,8 @@ def test_a_private_pushpin_proxies_signs_and_publishes_and_leaves_nothing_behind
         assert jwt.decode(seen[0], key, algorithms=["HS256"])["iss"] == "pushpin"
         instance.route_to(other)
         assert get(instance.url) == b"two"
+        with closing(CommandSocket(instance.command_uri)) as command:
+            command.probe(10)
         assert "started" in instance.log()
     assert not folder.exists()
     with pytest.raises(ProcessLookupError):
