@@ -16,18 +16,33 @@ import logging
 import re
 import types
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from asgiref.sync import SyncToAsync
 
-__all__ = ["assigned_names", "is_code", "is_constant", "permitted_names"]
+from grip_consumers.readings import cells, nested_code, read
+
+__all__ = [
+    "FRAMEWORKS",
+    "PER_CONNECTION",
+    "Assignments",
+    "assigned_names",
+    "assignments",
+    "functions_behind",
+    "is_code",
+    "is_constant",
+    "is_framework",
+    "own_bases",
+    "permitted_names",
+]
 
 #: What differs between the members of a group by its nature.
 PER_CONNECTION = frozenset({"scope", "channel_name", "channel_layer", "channel_receive", "groups"})
 
 #: Packages whose classes assign only what is listed in PER_CONNECTION.
-_FRAMEWORKS = frozenset({"grip_consumers", "channels"})
+FRAMEWORKS = frozenset({"grip_consumers", "channels"})
 
 _CONSTANTS = (
     *(str, bytes, int, float, complex, bool, type(None), frozenset),
@@ -72,43 +87,55 @@ def is_constant(value: Any) -> bool:
 
 
 def assigned_names(cls: type[Any]) -> frozenset[str] | None:
-    """Every name that some method of `cls` assigns to or deletes from some object; None if they cannot be known.
+    """Every name that some method of `cls` assigns to or deletes from some object; None if they cannot be known."""
+    found = assignments(cls)
+    return None if found.doubt else frozenset(found.methods)
 
-    They cannot when a method reaches for `setattr`, `__dict__` and the like, or hands the instance to other code, or
-    when a metaclass has a hand in making instances.
+
+@dataclass
+class Assignments:
+    """Which attributes are assigned to by which method; `doubt` says why there may be others, if so."""
+
+    methods: dict[str, str] = field(default_factory=dict)
+    doubt: str = ""
+
+
+def assignments(cls: type[Any]) -> Assignments:
+    """Every name that some method of `cls` assigns to or deletes from some object, and the method.
+
+    There is a doubt when a method reaches for `setattr`, `__dict__` and the like, or hands the instance to other
+    code, or when a metaclass has a hand in making instances.
     """
+    found = Assignments()
     if type(cls).__call__ is not type.__call__:
-        return None
-    names: set[str] = set()
-    for function, takes_instance in _all_functions(cls):
-        for code in _nested_code(function.__code__):
+        found.doubt = f"{type(cls).__name__}.__call__() may assign"
+    for function, method, takes_instance in _all_functions(cls):
+        for code in nested_code(function.__code__):
             for instruction in dis.get_instructions(code):
                 if instruction.opname in {"STORE_ATTR", "DELETE_ATTR"}:
-                    names.add(instruction.argval)
+                    found.methods.setdefault(instruction.argval, method)
                 elif instruction.argval in _REFLECTION and instruction.opname.startswith("LOAD_"):
-                    return None
-        if takes_instance and _instance_escapes(function):
-            return None
-    return frozenset(names)
+                    found.doubt = found.doubt or f"{method}() may assign, for it uses {instruction.argval}"
+        handed_on = read(function, "self").handed_on if takes_instance else {}
+        if handed_on and not found.doubt:
+            found.doubt = f"{method}() may have changed, for it {next(iter(handed_on))}"
+    return found
 
 
-_FILLERS = frozenset({"CACHE", "EXTENDED_ARG", "NOP", "PRECALL", "PUSH_NULL"})
 _REFLECTION = frozenset(
     {"setattr", "delattr", "vars", "locals", "eval", "exec", "__dict__", "__setattr__", "__delattr__", "__self__"}
 )
 _READS_PAST = "__getattribute__"
-#: What may follow the instance on the stack without handing it on.
-_ON_INSTANCE = frozenset({"LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR", "DELETE_ATTR", "LOAD_SUPER_ATTR"})
 
 
 def _reads_past_interception(cls: type[Any]) -> bool:
-    for base in _own_bases(cls):
+    for base in own_bases(cls):
         if _READS_PAST in vars(base):
             return True
     return any(
         instruction.argval == _READS_PAST
-        for function, _ in _all_functions(cls)
-        for code in _nested_code(function.__code__)
+        for function, _, _ in _all_functions(cls)
+        for code in nested_code(function.__code__)
         for instruction in dis.get_instructions(code)
     )
 
@@ -116,76 +143,34 @@ def _reads_past_interception(cls: type[Any]) -> bool:
 def _hands_on(cls: type[Any], name: str, value: Any) -> bool:
     """Whether the method `name`, or what it is decorated with, hands its instance to other code."""
     owner = next((base for base in cls.__mro__ if name in vars(base)), cls)
-    if owner not in _own_bases(cls) or isinstance(value, (classmethod, staticmethod)):
+    if owner not in own_bases(cls) or isinstance(value, (classmethod, staticmethod)):
         return False
-    return any(_instance_escapes(function) for function in _functions(value, set()))
+    return any(read(function, "self").handed_on for function in functions_behind(value))
 
 
-def _instance_escapes(function: types.FunctionType) -> bool:
-    name, cells = _first_argument(function), _cells(function)
-    return any(_escapes(name, _instructions(code), cells) for code in _nested_code(function.__code__))
+def own_bases(cls: type[Any]) -> list[type[Any]]:
+    """The classes of `cls` that belong to the project and its libraries, not to a framework."""
+    return [base for base in cls.__mro__[:-1] if not is_framework(base)]
 
 
-def _instructions(code: types.CodeType) -> list[dis.Instruction]:
-    return [found for found in dis.get_instructions(code) if found.opname not in _FILLERS]
+def is_framework(base: type[Any]) -> bool:
+    """Whether a class is one of the library's or of Channels'."""
+    return base.__module__.partition(".")[0] in FRAMEWORKS
 
 
-def _first_argument(function: types.FunctionType) -> str:
-    names = function.__code__.co_varnames
-    return names[0] if names else ""
-
-
-def _escapes(name: str, instructions: Sequence[dis.Instruction], cells: Mapping[str, Any]) -> bool:
-    """Whether the variable `name` is used for anything but its own attributes."""
-    for position, instruction in enumerate(instructions):
-        loaded = _loaded(instruction)
-        if name in loaded and _calls_wrapped(instructions[position - 1], cells):
-            # A decorator's wrapper calls the function that it wraps, which is looked into itself.
-            continue
-        if name in loaded[:-1]:
-            # Covered by another value on the stack: it is an operand of something.
-            return True
-        if not name or loaded[-1:] != (name,):
-            continue
-        following = instructions[position + 1].opname if position + 1 < len(instructions) else ""
-        if following in _ON_INSTANCE:
-            continue
-        # super(Class, self), as it was written before Python 3.
-        if position >= 2 and instructions[position - 2].argval == "super":
-            continue
-        return True
-    return False
-
-
-def _calls_wrapped(before: dis.Instruction, cells: Mapping[str, Any]) -> bool:
-    return before.opname == "LOAD_DEREF" and isinstance(cells.get(before.argval), types.FunctionType)
-
-
-def _cells(function: types.FunctionType) -> dict[str, Any]:
-    contents = [_cell_content(cell) for cell in function.__closure__ or ()]
-    return dict(zip(function.__code__.co_freevars, contents, strict=True))
-
-
-def _loaded(instruction: dis.Instruction) -> tuple[Any, ...]:
-    """The variables that an instruction puts on the stack: newer Pythons have some that load two."""
-    if not instruction.opname.startswith(("LOAD_FAST", "LOAD_DEREF", "STORE_FAST_LOAD")):
-        return ()
-    names = instruction.argval if isinstance(instruction.argval, tuple) else (instruction.argval,)
-    return names[1:] if instruction.opname.startswith("STORE_FAST_LOAD") else names
-
-
-def _own_bases(cls: type[Any]) -> list[type[Any]]:
-    return [base for base in cls.__mro__[:-1] if base.__module__.partition(".")[0] not in _FRAMEWORKS]
-
-
-def _all_functions(cls: type[Any]) -> Iterator[tuple[types.FunctionType, bool]]:
-    """The functions in and behind the attributes of `cls`, and whether their first argument is an instance."""
+def _all_functions(cls: type[Any]) -> Iterator[tuple[types.FunctionType, str, bool]]:
+    """The functions in and behind the attributes of `cls`, which these are, and whether they are given an instance."""
     seen: set[int] = set()
-    for base in _own_bases(cls):
-        for value in vars(base).values():
+    for base in own_bases(cls):
+        for name, value in vars(base).items():
             bound = not isinstance(value, (classmethod, staticmethod))
             for function in _functions(value, seen):
-                yield function, bound
+                yield function, name, bound
+
+
+def functions_behind(value: Any) -> list[types.FunctionType]:
+    """The functions that a method, property or decorator's object is made of."""
+    return list(_functions(value, set()))
 
 
 def _functions(value: Any, seen: set[int]) -> Iterator[types.FunctionType]:
@@ -199,25 +184,17 @@ def _functions(value: Any, seen: set[int]) -> Iterator[types.FunctionType]:
             yield from _functions(part, seen)
 
 
+def _is_function(value: Any) -> bool:
+    return isinstance(value, types.FunctionType)
+
+
 def _parts(value: Any) -> list[Any]:
     """What a function, descriptor or decorator's object is made around."""
     names = ("fget", "fset", "fdel", "__func__", "__wrapped__", "func", "awaitable")
-    parts = [getattr(value, name, None) for name in names]
+    # Not what an object makes up when it is asked, as mocks do without end.
+    parts = [getattr(value, name) for name in names if inspect.getattr_static(value, name, None) is not None]
     if isinstance(value, types.FunctionType):
-        return [*parts, *_cells(value).values()]
+        wrapped = read(value, "self").wrapped
+        # A function that is not given the instance is not one of its methods.
+        return [*parts, *(cell for name, cell in cells(value).items() if name in wrapped or not _is_function(cell))]
     return parts + list(getattr(value, "__dict__", {}).values())
-
-
-def _cell_content(cell: Any) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:
-        # A cell that is not filled yet.
-        return None
-
-
-def _nested_code(code: types.CodeType) -> Iterator[types.CodeType]:
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _nested_code(constant)

@@ -11,7 +11,7 @@ import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 from django.utils.decorators import method_decorator
 
-from grip_consumers.analysis import assigned_names, is_code, is_constant, permitted_names
+from grip_consumers.analysis import assigned_names, assignments, is_code, is_constant, permitted_names
 from grip_consumers.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
 
 
@@ -468,6 +468,33 @@ class _Super(WebsocketConsumer):
         asyncio.ensure_future(self.other())  # noqa: RUF006
 
 
+def test_the_method_that_assigns_is_named():
+    assert assignments(ByFor).methods["role"] == "connect"
+    assert assignments(ByFor).doubt == ""
+
+
+@pytest.mark.parametrize(
+    ("cls", "doubt"),
+    [
+        (BySetattr, "connect() may assign, for it uses setattr"),
+        (ByModuleHelper, "connect() may have changed, for it hands self to _module_level_helper()"),
+    ],
+)
+def test_a_doubt_says_which_method_raises_it(cls, doubt):
+    assert assignments(cls).doubt == doubt
+
+
+def test_an_alias_that_stays_at_home_is_no_doubt():
+    class Chat(WebsocketConsumer):
+        role = "guest"
+
+        def note(self, event):
+            me = self
+            me.send(text_data=me.role)
+
+    assert {"role", "note"} <= permitted_names(Chat)
+
+
 def _eval(self):
     eval("_module_level_helper(self)")
 
@@ -516,7 +543,6 @@ def test_reflection_makes_the_assigned_names_unknowable(enter):
     cls = type("Chat", (WebsocketConsumer,), {"role": "guest", "enter": enter})
     assert assigned_names(cls) is None
     assert "role" not in permitted_names(cls)
-    assert "enter" in permitted_names(cls)
 
 
 def test_ordinary_methods_keep_constants_shared():

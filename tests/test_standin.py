@@ -6,16 +6,24 @@ import asyncio
 import contextlib
 import copy
 import enum
+import json
 
 import pytest
 from asgiref.sync import async_to_sync
 
 from grip_consumers.consumer import AsyncConsumer, SyncConsumer
 from grip_consumers.db import database_sync_to_async
-from grip_consumers.exceptions import PerConnectionHandler
 from grip_consumers.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
 from grip_consumers.layers import get_channel_layer
-from grip_consumers.standin import Attempt, make_stand_in
+from grip_consumers.running import plain_dispatch
+from grip_consumers.standin import (
+    Abandoned,
+    Attempt,
+    current_attempt,
+    make_stand_in,
+    note_failure,
+    note_hidden_writes,
+)
 
 from . import batches
 from .batches import importable
@@ -23,20 +31,44 @@ from .batches import importable
 wsgi_site = batches.wsgi_site
 
 
+def run(cls, attempt, event, *, forced=False):
+    """Handle an event on a stand-in; the messages that it sent."""
+    sent = []
+
+    async def asend(message):
+        sent.append(message)
+
+    stand_in = make_stand_in(cls, sent.append if cls._sync else asend, attempt, forced=forced)
+    token = current_attempt.set(attempt)
+    try:
+        plain = plain_dispatch(cls)
+        if plain is not None:
+            plain(stand_in, event)
+        else:
+            async_to_sync(stand_in.dispatch)(event)
+    except Abandoned as error:
+        attempt.abandon(error.attribute)
+    except Exception:
+        note_failure(attempt)
+        if attempt.abandoned is None:
+            raise
+    finally:
+        current_attempt.reset(token)
+    note_hidden_writes(stand_in, attempt)
+    return sent
+
+
 @pytest.fixture
 def outcome(wsgi_site):
-    """Send `note` to a group of a class; the texts, or the name of the attribute that stopped it."""
+    """Handle `note` on a stand-in of a class; the texts, or the name of the attribute that stopped it."""
 
-    def send(cls):
+    def send(cls, *, forced=False, **event):
         importable(cls)
-        wsgi_site.serve(cls)
-        event = {"type": "note", "text": "x"}
-        try:
-            async_to_sync(get_channel_layer().group_send)("g", event)
-        except PerConnectionHandler as error:
-            assert wsgi_site.published == []
-            return f"per connection: {error.attribute}"
-        return [text for _, text in wsgi_site.texts]
+        attempt = Attempt()
+        sent = run(cls, attempt, {"type": "note", "text": "x", **event}, forced=forced)
+        if attempt.abandoned is not None:
+            return f"per connection: {attempt.abandoned}"
+        return [message["text"] for message in sent]
 
     return send
 
@@ -196,7 +228,6 @@ def _reads(expression):
     [
         lambda self: self.role,
         lambda self: self.scope["user"],
-        lambda self: self.channel_name,
         lambda self: self.groups,
         lambda self: self.unknown,
         lambda self: getattr(self, "ro" + "le"),
@@ -204,7 +235,6 @@ def _reads(expression):
         lambda self: hasattr(self, "role"),
         lambda self: vars(self),
         lambda self: self.__dict__,
-        lambda self: self.__class__.__name__,
         lambda self: dir(self),
         lambda self: f"{self}",
         lambda self: repr(self),
@@ -469,3 +499,143 @@ def test_a_registry_in_a_metaclass_does_not_hear_of_the_stand_in():
 
     make_stand_in(Chat, None, Attempt())
     assert heard == [Chat]
+
+
+# What @shared permits -------------------------------------------------------------------------------------
+
+
+def test_a_forced_stand_in_has_what_the_class_has_as_it_stands_there(outcome):
+    class Chat(Base):
+        seen: list = [1]
+
+        def note(self, event):
+            self.send(text_data=f"{self.role} {self.seen}")
+
+    assert outcome(Chat, forced=True) == ["guest [1]"]
+    assert outcome(Chat) == "per connection: role"
+
+
+@pytest.mark.parametrize(
+    "read", [lambda self: self.scope, lambda self: self.unknown, lambda self: self.groups, lambda self: vars(self)]
+)
+def test_a_forced_stand_in_has_nothing_that_only_an_instance_has(outcome, read):
+    class Chat(Base):
+        note = _reads(read)
+
+    assert str(outcome(Chat, forced=True)).startswith("per connection: ")
+
+
+def test_a_forced_stand_in_takes_no_writes(outcome):
+    class Chat(Base):
+        def note(self, event):
+            self.role = "admin"
+
+    assert outcome(Chat, forced=True) == "per connection: role"
+
+
+# The class, closing, and the channel name ------------------------------------------------------------------
+
+
+def test_the_class_is_the_same_for_all(outcome):
+    class Chat(WebsocketConsumer):
+        title = "t"
+
+        def note(self, event):
+            self.send(text_data=type(self).title + self.__class__.title)
+
+    assert outcome(Chat) == ["tt"]
+
+
+def test_closing_abandons(outcome):
+    class Chat(WebsocketConsumer):
+        def note(self, event):
+            self.send(text_data="bye", close=event["last"])
+
+    assert outcome(Chat, last=4000) == "per connection: close"
+    assert outcome(Chat, last=False) == ["bye"]
+
+
+class Compares(WebsocketConsumer):
+    """Consumers whose `note` sends what a comparison comes to."""
+
+    def note(self, event):
+        self.send(text_data=str(self.compare(event)))
+
+
+@pytest.mark.parametrize(
+    ("compare", "result", "names"),
+    [
+        (lambda self, event: self.channel_name == event["a"], "False", {"a!1"}),
+        (lambda self, event: event["a"] == self.channel_name, "False", {"a!1"}),
+        (lambda self, event: self.channel_name != event["a"], "True", {"a!1"}),
+        (lambda self, event: event["a"] != self.channel_name, "True", {"a!1"}),
+        (lambda self, event: self.channel_name in event["many"], "False", {"b!1", "b!2"}),
+        (lambda self, event: self.channel_name not in tuple(event["many"]), "True", {"b!1", "b!2"}),
+        (lambda self, event: self.channel_name == event["none"], "False", set()),
+        (lambda self, event: self.channel_name == self.channel_name, "True", set()),
+        (lambda self, event: self.channel_name is None, "False", set()),
+        (lambda self, event: event["many"].count(self.channel_name), "0", {"b!1", "b!2"}),
+    ],
+)
+def test_a_channel_name_can_be_compared_and_the_compared_names_are_noted(compare, result, names):
+    class Chat(Compares):
+        pass
+
+    Chat.compare = compare
+    attempt = Attempt()
+    sent = run(Chat, attempt, {"type": "note", "a": "a!1", "many": ["b!1", "b!2"], "none": None})
+    assert attempt.abandoned is None
+    assert [message["text"] for message in sent] == [result]
+    assert attempt.compared == names
+
+
+def test_an_exception_is_not_put_down_to_a_channel_name_that_was_not_read():
+    class Chat(WebsocketConsumer):
+        def note(self, event):
+            raise TypeError("its own")
+
+    with pytest.raises(TypeError, match="its own"):
+        run(Chat, Attempt(), {"type": "note"})
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        str,
+        repr,
+        hash,
+        len,
+        bool,
+        list,
+        json.dumps,
+        copy.copy,
+        copy.deepcopy,
+        "{}".format,
+        "-".join,
+        lambda name: f"{name}",
+        lambda name: "%s" % name,  # noqa: UP031
+        lambda name: name + "x",
+        lambda name: "x" + name,
+        lambda name: name < "x",
+        lambda name: name >= "x",
+        lambda name: "x" in name,
+        lambda name: name in "text",
+        lambda name: name in {"x": 1},
+        lambda name: name in {"x"},
+        lambda name: {name: 1},
+        lambda name: name.split("!"),
+        lambda name: name[0],
+        lambda name: "x".startswith(name),
+        lambda name: isinstance(name, str),
+        lambda name: "yes" if name else "no",
+        lambda name: sorted([name, "x"]),
+    ],
+)
+def test_anything_else_with_a_channel_name_abandons(use):
+    class Chat(WebsocketConsumer):
+        def note(self, event):
+            event["use"](self.channel_name)
+
+    attempt = Attempt()
+    run(Chat, attempt, {"type": "note", "use": use})
+    assert attempt.abandoned == "channel_name"
