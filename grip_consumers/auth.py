@@ -14,14 +14,13 @@ from django.contrib.auth import (
     HASH_SESSION_KEY,
     SESSION_KEY,
     get_backends,
-    get_user_model,
-    load_backend,
     user_logged_in,
     user_logged_out,
 )
 from django.utils.crypto import constant_time_compare
 
 from grip_consumers.db import database_sync_to_async
+from grip_consumers.identity import is_current, session_user_id, stored_user
 from grip_consumers.middleware import BaseMiddleware
 from grip_consumers.sessions import CookieMiddleware, SessionMiddleware
 from grip_consumers.state import StoredLazyObject
@@ -47,27 +46,11 @@ def get_user(scope: Scope) -> Any:
     if "session" not in scope:
         raise ValueError(_NO_SESSION)
     session = scope["session"]
-    user = _stored_user(session)
-    if hasattr(user, "get_session_auth_hash") and not _is_current(session, user):
+    user = stored_user(session)
+    if hasattr(user, "get_session_auth_hash") and not is_current(session, user):
         session.flush()
         user = None
     return user or AnonymousUser()
-
-
-def _stored_user(session: Any) -> Any:
-    try:
-        user_id = _get_user_session_key(session)
-        backend_path = session[BACKEND_SESSION_KEY]
-    except KeyError:
-        return None
-    if backend_path not in settings.AUTHENTICATION_BACKENDS:
-        return None
-    return load_backend(backend_path).get_user(user_id)
-
-
-def _is_current(session: Any, user: Any) -> bool:
-    session_hash = session.get(HASH_SESSION_KEY)
-    return bool(session_hash) and constant_time_compare(session_hash, user.get_session_auth_hash())
 
 
 @database_sync_to_async
@@ -105,7 +88,7 @@ def login(scope: Scope, user: Any, backend: str | None = None) -> None:
 def _renew(session: Any, user: Any, session_auth_hash: str) -> None:
     if SESSION_KEY not in session:
         session.cycle_key()
-    elif _get_user_session_key(session) != user.pk or (
+    elif session_user_id(session) != user.pk or (
         session_auth_hash and not constant_time_compare(session.get(HASH_SESSION_KEY, ""), session_auth_hash)
     ):
         # What one user left in a session is not for the next.
@@ -145,11 +128,6 @@ def logout(scope: Scope) -> None:
     scope["session"].flush()
     if "user" in scope:
         scope["user"] = AnonymousUser()
-
-
-def _get_user_session_key(session: Any) -> Any:
-    """Return the session's user id as the primary key it is. Raises KeyError if nobody is logged in."""
-    return get_user_model()._meta.pk.to_python(session[SESSION_KEY])
 
 
 class UserLazyObject(StoredLazyObject):
