@@ -1,0 +1,158 @@
+"""System checks: what of a project's set-up or code will not do what it seems to, and what to do about it.
+
+All are tagged `grip`. Asked for by that tag, `manage.py check --tag grip` also lists how each group handler's events
+reach its members, and how each proxy is asked for callbacks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any
+
+from django.apps import apps
+from django.conf import settings as django_settings
+from django.core.cache import caches
+from django.core.checks import CheckMessage, Error, Info, Warning, register  # noqa: A004 - Django's name
+from django.core.exceptions import ImproperlyConfigured
+
+from grip_consumers import command_socket, conf, refresher
+from grip_consumers.delivery import delivery, group_handlers
+from grip_consumers.exceptions import PublishError
+from grip_consumers.mailbox.cache import is_process_local, why_unfit
+from grip_consumers.registry import routed_consumers
+
+__all__ = ["TAG", "check_handlers", "check_mailbox", "check_refreshes", "check_state_cache", "listing", "register_all"]
+
+TAG = "grip"
+
+#: Whether somebody wants to see what is in order, too.
+listing: ContextVar[bool] = ContextVar("grip_consumers.checks.listing", default=False)
+
+_TABLES = "grip_consumers.mailbox.tables"
+
+
+def register_all() -> None:
+    """Register the checks with Django; doing so again changes nothing."""
+    for check in (check_mailbox, check_state_cache, check_refreshes, check_handlers):
+        register(TAG)(check)
+
+
+def check_mailbox(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """W001, E001, E002: the mailbox reaches all processes."""
+    settings = conf.get()
+    if settings.mailbox == "database":
+        return [] if apps.is_installed(_TABLES) else [_NO_TABLES]
+    if settings.mailbox == "memory":
+        return [_unshared("GRIP_MAILBOX is 'memory', which no other process sees")] if _has_processes() else []
+    if settings.mailbox not in {"", "cache"}:
+        # The project's own class.
+        return []
+    alias = settings.mailbox_alias
+    if alias not in caches.settings:
+        return [Error(f"GRIP_MAILBOX_ALIAS is {alias!r}, which is not in CACHES.", id="grip_consumers.E002")]
+    reason = why_unfit(caches.create_connection(alias))
+    return [_unshared(f"the cache {alias!r} is unfit: {reason}")] if reason and _has_processes() else []
+
+
+def _unshared(reason: str) -> CheckMessage:
+    return Warning(
+        f"The mailbox is not shared by the processes of this project: {reason}.",
+        hint="Events for handlers that run once for each member, direct messages, and events sent while somebody joins "
+        "a group get lost between processes. Name a cache on Redis or Memcached in GRIP_MAILBOX_ALIAS, or set "
+        "GRIP_MAILBOX = 'database'.",
+        id="grip_consumers.W001",
+    )
+
+
+_NO_TABLES = Error(
+    f"GRIP_MAILBOX is 'database', but {_TABLES!r} is not in INSTALLED_APPS, so there is no table for it.",
+    hint=f"Add {_TABLES!r} to INSTALLED_APPS and run `manage.py migrate`.",
+    id="grip_consumers.E001",
+)
+
+
+def check_state_cache(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """W002, E003: the cache for large states reaches all processes."""
+    alias = conf.get().state_cache
+    if alias not in caches.settings:
+        return [Error(f"GRIP_STATE_CACHE is {alias!r}, which is not in CACHES.", id="grip_consumers.E003")]
+    cache = caches.create_connection(alias)
+    if not (is_process_local(cache) and _has_processes()):
+        return []
+    return [
+        Warning(
+            f"The cache {alias!r} (GRIP_STATE_CACHE) cannot keep the state of connections: {why_unfit(cache)}.",
+            hint="A connection whose attributes make more than GRIP_STATE_INLINE_LIMIT bytes ends with 1012 as soon as "
+            "another process gets its messages. Name a cache that all processes share.",
+            id="grip_consumers.W002",
+        )
+    ]
+
+
+def check_refreshes(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """W003: the proxies can be asked for callbacks. I002: how they are."""
+    proxies = conf.get().proxies
+    if not proxies:
+        return []
+    if listing.get():
+        return list(_ways())
+    if command_socket.is_installed() or not any(not shared for _, shared, _ in _handlers()):
+        return []
+    return [_LATE]
+
+
+_LATE = Warning(
+    "There are group handlers that run once for each member, but the libraries for Pushpin's command socket are not "
+    "installed.",
+    hint="Pushpin before 1.38 can be asked for callbacks in no other way: the events of these handlers would arrive up "
+    "to 20 seconds late. A later one cuts connections off when more than about 100 members call back at once. Install "
+    "grip-consumers[zmq]. `manage.py check --tag grip` lists the handlers.",
+    id="grip_consumers.W003",
+)
+
+
+def _ways() -> Iterator[CheckMessage]:
+    try:
+        ways = refresher.ways()
+    except PublishError as error:
+        yield Warning(f"A proxy does not answer: {error}", id="grip_consumers.W004")
+        return
+    for name, way in ways.items():
+        if way == refresher.NONE:
+            yield Warning(
+                f"{name} can be asked for callbacks in no way: events that each member handles itself arrive up to 20 "
+                "seconds late.",
+                hint="Install grip-consumers[zmq] and make its command socket reachable, or use Pushpin 1.38 or later.",
+                id="grip_consumers.W003",
+            )
+        else:
+            yield Info(f"{name} is asked for callbacks by {way}.", id="grip_consumers.I002")
+
+
+def check_handlers(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """I001, if asked for: how the events of each group handler reach the members."""
+    if not listing.get():
+        return []
+    return [
+        Info(f"{name}: {'shared' if shared else 'per connection'}: {reason}.", id="grip_consumers.I001")
+        for name, shared, reason in _handlers()
+    ]
+
+
+def _handlers() -> Iterator[tuple[str, bool, str]]:
+    """Each group handler of a routed class: its dotted name, whether it is shared, and why."""
+    try:
+        classes = routed_consumers()
+    except ImproperlyConfigured:
+        # Nothing is routed: a project that only uses views.
+        return
+    for cls in classes:
+        for handler in group_handlers(cls):
+            found = delivery(cls, handler)
+            yield f"{cls.__module__}.{cls.__qualname__}.{handler}", found.shared, found.reason
+
+
+def _has_processes() -> bool:
+    """Whether more than one process may serve the project: under `runserver` alone there is but one."""
+    return bool(conf.get().proxies) or not django_settings.DEBUG
