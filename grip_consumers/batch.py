@@ -8,18 +8,20 @@ for the next batch (see `running`).
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextvars import ContextVar, Token
 from typing import Any
 
 from grip_consumers.conf import Settings
-from grip_consumers.exceptions import SubscriptionLimitExceeded
+from grip_consumers.exceptions import HandlerFailed, StopConsumer, SubscriptionLimitExceeded
 from grip_consumers.handshake import BatchRequest
+from grip_consumers.mail import Discard, Entry, Event, Frames, Join, Outcome, Shut
 from grip_consumers.messages import VANISHED, closing, disconnect, payload, to_asgi
-from grip_consumers.naming import group_channel
+from grip_consumers.naming import group_channel, private_channel, user_of
 from grip_consumers.protocol import Close, Disconnect, Exchange, State
-from grip_consumers.state import ConnectionState
+from grip_consumers.state import ConnectionState, Inbox
 from grip_consumers.types import Message, Scope
 
 __all__ = ["EXTENSION", "Batch", "EndOfBatch", "current_batch"]
@@ -31,6 +33,12 @@ EXTENSION = "grip_consumers"
 
 #: The subscription filter that lets a publish leave out named connections.
 SKIP_USERS = "skip-users"
+
+#: The close code for a session that has ended; codes from 4000 on are an application's own (RFC 6455 §7.4.2).
+_SESSION_GONE = 4401
+
+#: Subscriptions that a connection has beside those of its groups: its private channel.
+_BESIDE_GROUPS = 1
 
 _current: ContextVar[Batch | None] = ContextVar("grip_consumers.batch", default=None)
 
@@ -52,6 +60,7 @@ class Batch:
         *("request", "exchange", "settings", "state", "channel_name", "groups", "consumer", "consumer_name"),
         *("stack_runs", "active", "_base_scope", "_own_events", "_client_messages"),
         *("ended", "send_wrapped", "_context", "_denial", "_released"),
+        *("inbox", "joins", "copied", "revoked", "held_up", "way_is_clear"),
     )
 
     def __init__(self, request: BatchRequest, exchange: Exchange, settings: Settings) -> None:
@@ -61,20 +70,30 @@ class Batch:
         #: What the last batch left, set before the consumer runs; None in the first.
         self.state: ConnectionState | None = None
         self.channel_name = ""
-        #: The groups that this connection is a member of, in the order it joined them.
-        self.groups: list[str] = []
+        #: The groups that this connection is a member of, in the order it joined them → how far their logs are read.
+        self.groups: dict[str, int] = {}
+        self.inbox = Inbox()
+        #: The groups that it has joined in this batch, and those of which it got copies by mail.
+        self.joins: set[str] = set()
+        self.copied: set[str] = set()
         self.consumer: Any = None
         #: `module:qualified.name` of the consumer's class, as soon as it is known.
         self.consumer_name = ""
         #: Some middleware passed on a receive or send of its own: it must see every message.
         self.stack_runs = False
-        #: It passed on a send of its own, which would not see what is published.
+        #: It passed on a send of its own, which does not see what is published.
         self.send_wrapped = False
         #: The consumer is done, though the proxy may still report the connection's end.
         self.ended = False
+        #: The session that it was opened with is gone: nothing but its end reaches the consumer any more.
+        self.revoked = False
+        #: The client has yet to take what it was sent before: nothing else is sent until then.
+        self.held_up = False
+        #: The client has taken all that it was sent before, as far as can be known.
+        self.way_is_clear = False
         self.active = False
         self._base_scope: Scope | None = None
-        self._own_events: deque[Message] = deque()
+        self._own_events: deque[Message | Entry] = deque()
         self._client_messages = self._read()
         self._released = False
         self._context: Token[Batch | None]
@@ -91,7 +110,7 @@ class Batch:
     @property
     def user(self) -> str:
         """What the proxy's filters know the connection by: it says nothing about the connection id."""
-        return self.channel_name.rpartition("!")[2]
+        return user_of(self.channel_name)
 
     def __enter__(self) -> None:
         """Make this the current batch."""
@@ -126,26 +145,77 @@ class Batch:
         return message
 
     def messages(self) -> Iterator[Message]:
-        """All messages in the order of handling: after each of the client, the events that it led to."""
+        """All messages in the order of handling: mail, then those of the client, after each the events it led to."""
+        yield from self.own_events()
         for message in self._client_messages:
             yield message
             if self._own_events:
                 yield from self.own_events()
 
     def own_events(self) -> Iterator[Message]:
-        """The events that were sent to this very connection, as they come."""
-        while self._own_events:
-            yield self._own_events.popleft()
+        """The events that were sent to this very connection, as they come.
+
+        Instructions of its mail are carried out on the way. Raises StopConsumer or HandlerFailed where a handler that
+        ran once for all members has ended so.
+        """
+        # Once it has closed, a server would have nothing but the end to report.
+        while self._own_events and self.exchange.state is not State.CLOSING:
+            found = self._own_events.popleft()
+            message = self._carry_out(found) if isinstance(found, Entry) else found
+            if message is not None:
+                yield message
 
     def deliver(self, message: Message) -> None:
         """Queue an event for this very connection; it is handled when the current handler has returned."""
         self._own_events.append(message)
 
+    def post(self, entry: Entry) -> None:
+        """Queue an entry of this connection's mail."""
+        self._own_events.append(entry)
+
+    def _carry_out(self, entry: Entry) -> Message | None:
+        if isinstance(entry, (Event, Frames)) and entry.group is not None and entry.group not in self.groups:
+            return None
+        if isinstance(entry, Event):
+            if entry.copy_of is not None:
+                self.copied.add(entry.copy_of)
+            return entry.message
+        if isinstance(entry, Frames):
+            self._send_frames(entry)
+        elif isinstance(entry, Join):
+            self._join_for_somebody(entry)
+        elif isinstance(entry, Discard):
+            self.leave(entry.group)
+        elif isinstance(entry, Shut):
+            self.emit({"type": "websocket.close", "code": entry.code, "reason": entry.reason})
+        return None
+
+    def _send_frames(self, entry: Frames) -> None:
+        for content in entry.frames:
+            self.emit({"type": "websocket.send", "text" if isinstance(content, str) else "bytes": content})
+        if entry.shut is not None:
+            self.emit({"type": "websocket.close", "code": entry.shut[0], "reason": entry.shut[1]})
+        if entry.outcome == Outcome.FAILED:
+            raise HandlerFailed(self.consumer_name)
+        if entry.outcome == Outcome.STOPPED:
+            raise StopConsumer
+
+    def _join_for_somebody(self, entry: Join) -> None:
+        try:
+            self.join(entry.group, entry.cursor)
+        except SubscriptionLimitExceeded as error:
+            # Whoever asked for it is far away, and this connection has done nothing wrong.
+            logger.error("%s was to be added to a group from elsewhere: %s", self.consumer_name, error)
+
     def _read(self) -> Iterator[Message]:
         event = None
         while (following := self.exchange.next_event()) is not None:
             event = following
+            if self.revoked and not isinstance(event, (Close, Disconnect)):
+                continue
             yield to_asgi(event)
+        if self.revoked:
+            self.exchange.close(_SESSION_GONE)
         if self.exchange.state is State.CONNECTING:
             self._refuse_undecided()
         if self.exchange.state is State.REJECTED and not isinstance(event, (Close, Disconnect)):
@@ -204,6 +274,10 @@ class Batch:
         self.exchange.set_user(self.user)
         for group in self.groups:
             self._subscribe(group)
+        if self.channel_name and self.settings.subscription_limit:
+            # Last: what comes by it shows that the others are there.
+            self.exchange.subscribe(private_channel(self.settings.prefix, self.channel_name))
+            self.inbox.unproven = time.time_ns() // 1_000_000
 
     def _close(self, message: Message) -> None:
         self.exchange.close(*closing(message))
@@ -217,31 +291,40 @@ class Batch:
 
     # Groups -------------------------------------------------------------------------------------------------
 
-    def join(self, group: str) -> None:
-        """Make this connection a member of `group`. Raises SubscriptionLimitExceeded, NotImplementedError."""
+    def can_join(self, group: str) -> None:
+        """Raises SubscriptionLimitExceeded if it is one group too many. Joining again is no joining."""
+        limit = self.settings.subscription_limit
+        if group not in self.groups and len(self.groups) + 1 + _BESIDE_GROUPS > limit:
+            raise SubscriptionLimitExceeded(group, limit)
+
+    def join(self, group: str, cursor: int) -> None:
+        """Make this connection a member of `group`, whose log it reads behind `cursor`. Raises as `can_join`."""
+        self.can_join(group)
+        self.joins.add(group)
+        self.inbox.joined[group] = time.time_ns() // 1_000_000
         if group in self.groups:
             return
-        if self.send_wrapped:
-            raise NotImplementedError(
-                f"{self.consumer_name} cannot join the group {group!r}: a middleware wraps this connection's send, and "
-                "what is published to a group would pass it by. Not available in this release: let the middleware "
-                "pass on the send that it was given."
-            )
-        if len(self.groups) >= self.settings.subscription_limit:
-            raise SubscriptionLimitExceeded(group, self.settings.subscription_limit)
-        self.groups.append(group)
+        self.groups[group] = cursor
         if self.exchange.state is State.OPEN:
             self._subscribe(group)
 
     def leave(self, group: str) -> None:
+        """End the membership, if there is one."""
         if group not in self.groups:
             return
-        self.groups.remove(group)
+        del self.groups[group]
+        self.joins.discard(group)
+        self.inbox.joined.pop(group, None)
         if self.exchange.state is State.OPEN:
             self.exchange.unsubscribe(self._grip_channel(group))
 
+    @property
+    def can_skip(self) -> bool:
+        """Whether the proxy can leave out named connections from a publish."""
+        return f"filter:{SKIP_USERS}" in self.request.features
+
     def _subscribe(self, group: str) -> None:
-        self.exchange.subscribe(self._grip_channel(group), (SKIP_USERS,))
+        self.exchange.subscribe(self._grip_channel(group), (SKIP_USERS,) if self.can_skip else ())
 
     def _grip_channel(self, group: str) -> str:
         return group_channel(self.settings.prefix, group, self.consumer_name)

@@ -14,7 +14,6 @@ import types
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, TypeVar
 
 from grip_consumers.analysis import (
@@ -96,6 +95,7 @@ def _mark_of(value: Any) -> bool | None:
 
 _lock = threading.Lock()
 _learned: weakref.WeakKeyDictionary[type[Any], dict[str, str]] = weakref.WeakKeyDictionary()
+_mail: weakref.WeakKeyDictionary[type[Any], bool] = weakref.WeakKeyDictionary()
 _read: weakref.WeakKeyDictionary[type[Any], dict[str, Delivery]] = weakref.WeakKeyDictionary()
 
 
@@ -103,7 +103,7 @@ def learn(cls: type[Any], handler: str, reason: str) -> None:
     """Remember for this process that a run of the handler has shown that it must be per connection, and why."""
     with _lock:
         _learned.setdefault(cls, {}).setdefault(handler, reason)
-    may_have_mail.cache_clear()
+        _mail[cls] = True
 
 
 def delivery(cls: type[Any], handler: str) -> Delivery:
@@ -297,13 +297,19 @@ def _article(value: Any) -> str:
 # Mail -----------------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=512)
 def may_have_mail(cls: type[Any]) -> bool:
     """Whether anybody may leave mail for connections of this class while they talk.
 
     Nobody does if all of its group handlers are certain to be shared, and it gives its `channel_name` to nobody.
     """
-    return _gives_its_name(cls) or not all(_needs_no_mail(cls, name) for name in _nameable(cls))
+    # Without the lock, as this is asked in each batch: two that find nothing find out the same.
+    known = _mail.get(cls)
+    if known is None:
+        known = _gives_its_name(cls) or not all(_needs_no_mail(cls, name) for name in _nameable(cls))
+        with _lock:
+            # A run may have shown something meanwhile.
+            known = _mail.setdefault(cls, known)
+    return known
 
 
 def _needs_no_mail(cls: type[Any], handler: str) -> bool:

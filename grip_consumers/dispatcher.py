@@ -19,11 +19,12 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured
 
-from grip_consumers import conf
+from grip_consumers import conf, mailbox
 from grip_consumers.batch import Batch, EndOfBatch
 from grip_consumers.db import database_sync_to_async
 from grip_consumers.exceptions import StateError
 from grip_consumers.handshake import STATE_META, BatchRequest
+from grip_consumers.inbox import collect, follow_up, may_have_mail, send_off
 from grip_consumers.protocol import (
     Exchange,
     LocalProtocolError,
@@ -32,7 +33,8 @@ from grip_consumers.protocol import (
     State,
     decode,
 )
-from grip_consumers.running import PlainDispatch, capture, revive, run_async, run_plain
+from grip_consumers.registry import load_routing
+from grip_consumers.running import PlainDispatch, capture, revive, run_async, run_plain, scope_of
 from grip_consumers.state import ConnectionState, Reference, delete, load, open_token, save, seal_state
 from grip_consumers.types import ASGIApplication
 from grip_consumers.verification import verify
@@ -53,9 +55,6 @@ _KEPT = frozenset({State.OPEN, State.CLOSING})
 #: A client that vanished: proxies may sign this with a token that has expired meanwhile. It can do no more than end a
 #: connection whose state it brings along, so a day's grace costs nothing.
 _FAREWELL, _FAREWELL_GRACE = b"DISCONNECT\r\n", 86_400.0
-
-#: Bytes. A reply much above it never arrives at Pushpin's default client_buffer_size.
-_LARGE_REPLY = 28_000
 
 
 class NoRoute(ValueError):  # noqa: N818 - the outcome of a search, not a failure
@@ -97,6 +96,8 @@ class Dispatcher:
         except Exception as error:
             job.failed(error)
         try:
+            if (send := send_off(job.batch)) is not None:
+                send()
             if (store := job.conclude()) is not None:
                 store()
         except Exception as error:
@@ -109,8 +110,10 @@ class Dispatcher:
         if isinstance(job, Response):
             return job
         try:
-            if job.reference is not None:
+            if job.needs_thread:
                 await sync_to_async(job.load)()
+            else:
+                job.load()
             if job.needs_stack:
                 await self._run_stack(job)
             elif (plain := job.revive()) is not None:
@@ -120,6 +123,8 @@ class Dispatcher:
         except Exception as error:
             job.failed(error)
         try:
+            if (send := send_off(job.batch)) is not None:
+                await sync_to_async(send)()
             if (store := job.conclude()) is not None:
                 await sync_to_async(store)()
         except Exception as error:
@@ -159,13 +164,12 @@ def _begin(request: BatchRequest) -> Response | _Job:
         exchange = Exchange(events)
     except RemoteProtocolError as error:
         return Response(error.status_hint, [("Content-Type", "text/plain")], f"{error}\n".encode())
-    if not exchange.needs_application or (request.state == ENDED and not exchange.opening):
-        # Pings are answered as they are read, and so is the echo of a close that the backend has sent.
-        while exchange.next_event() is not None:
-            pass
-        return exchange.response()
     job = _Job(Batch(request, exchange, settings))
-    return job if exchange.opening or job.open_state() else exchange.response()
+    if exchange.opening or (job.open_state() and job.needs_consumer):
+        return job
+    while exchange.next_event() is not None:
+        pass
+    return exchange.response()
 
 
 class _Job:
@@ -181,32 +185,68 @@ class _Job:
     def needs_stack(self) -> bool:
         return self.batch.exchange.opening or self.batch.stack_runs
 
+    @property
+    def needs_consumer(self) -> bool:
+        """Whether there is something to do but to answer pings."""
+        return not self.batch.exchange.heartbeat or self.reference is not None or self.looks_for_mail
+
     def open_state(self) -> bool:
-        """Open the state that the proxy handed back. False, and the connection ends, if that fails."""
+        """Open the state that the proxy handed back. False if there is none to be had.
+
+        The connection then ends; unless it has ended, or nothing but pings has come.
+        """
         request = self.batch.request
+        if request.state == ENDED or (request.state is None and self.batch.exchange.heartbeat):
+            # Among them the echo of a close that the backend has sent.
+            return False
         try:
             if request.state is None:
                 raise StateError("the batch brought no state, though it does not open a connection")
             found, self.renew = open_token(request.state, request.connection_id, self.batch.settings)
         except (StateError, ValueError) as error:
-            self._restart(error)
+            if not self.batch.exchange.heartbeat:
+                self._restart(error)
             return False
+        # The state names a class, whose module is best imported in the order in which the project does.
+        load_routing()
         if isinstance(found, Reference):
             self.reference = found
         else:
             self._adopt(found)
         return True
 
+    @property
+    def needs_thread(self) -> bool:
+        """Whether `load` has to wait for something outside of this process."""
+        return (
+            self.reference is not None
+            or self.batch.settings.recheck_session
+            or (self.looks_for_mail and mailbox.get().blocking)
+        )
+
+    @property
+    def looks_for_mail(self) -> bool:
+        return self.batch.state is not None and may_have_mail(self.batch)
+
     def load(self) -> None:
-        """Fetch a state that lies in the cache. Raises SealBroken."""
+        """Fetch what the batch needs beside its request: a state that lies in the cache, and mail.
+
+        Raises SealBroken.
+        """
         if self.reference is not None:
             self._adopt(load(self.reference, self.batch.request.connection_id, self.batch.settings))
+        if self.batch.settings.recheck_session and self.batch.state is not None:
+            from grip_consumers.identity import session_is_gone
+
+            self.batch.revoked = session_is_gone(scope_of(self.batch))
+        if self.looks_for_mail and not self.batch.revoked:
+            collect(self.batch)
 
     def _adopt(self, state: ConnectionState) -> None:
         batch = self.batch
         batch.state, batch.stack_runs = state, state.stack_runs
-        batch.channel_name, batch.groups = state.channel_name, list(state.groups)
-        batch.consumer_name = state.consumer
+        batch.channel_name, batch.groups = state.channel_name, dict(state.groups)
+        batch.consumer_name, batch.inbox = state.consumer, state.inbox.copy()
 
     def revive(self) -> PlainDispatch | None:
         """Put the consumer of the state onto the batch. Raises StateError for one that is gone."""
@@ -225,6 +265,7 @@ class _Job:
             batch.exchange.set_meta(STATE_META, ENDED)
         if batch.ended or batch.exchange.state not in _KEPT:
             return None if reference is None else lambda: delete(reference, batch.settings)
+        follow_up(batch)
         state = capture(batch) or (batch.state if self.renew else None)
         if state is None:
             return None
@@ -243,10 +284,7 @@ class _Job:
             batch.exchange.fail()
         batch.release()
         try:
-            response = batch.exchange.response()
-            if len(response.body) > _LARGE_REPLY and response.status == 200:
-                _warn_of_large_reply(batch.consumer_name, len(response.body))
-            return response
+            return batch.exchange.response()
         except LocalProtocolError:
             logger.exception("The answer to a batch for %s cannot be sent", self.batch.consumer_name)
             return _last_words(self.batch.exchange.opening)
@@ -275,15 +313,6 @@ class _Job:
         # Here too, as the capture itself may have failed.
         self.batch.ended = True
         self.batch.exchange.set_meta(STATE_META, ENDED)
-
-
-def _warn_of_large_reply(consumer: str, size: int) -> None:
-    logger.warning(
-        "%s answers a batch with %d bytes. Pushpin delivers about 28,000 at its default client_buffer_size of 8,192, "
-        "and leaves the client waiting for more: send less at once, or raise client_buffer_size.",
-        consumer,
-        size,
-    )
 
 
 def _last_words(opening: bool) -> Response:

@@ -14,7 +14,9 @@
         │   └── SealBroken
         ├── SubscriptionLimitExceeded
         ├── PublishError
-        └── PerConnectionHandler            also a NotImplementedError
+        ├── MailboxError
+        ├── HandlerFailed
+        └── PerConnectionHandler            also a TypeError
 
 Those of ours that say more than their name keep the facts as attributes and word them in ``__str__``; their
 constructors take exactly the attributes, so instances survive copying and pickling.
@@ -30,7 +32,9 @@ __all__ = [
     "ChannelFull",
     "DenyConnection",
     "GripError",
+    "HandlerFailed",
     "InvalidChannelLayerError",
+    "MailboxError",
     "MessageTooLarge",
     "PerConnectionHandler",
     "PublishError",
@@ -181,8 +185,27 @@ class PublishError(GripError):
         return f"Publishing failed at {count}: {reasons}"
 
 
-class PerConnectionHandler(GripError, NotImplementedError):  # noqa: N818 - it names what was met
-    """A group event reached a handler that cannot run once for all members of the group.
+class MailboxError(GripError):
+    """What lies in the mailbox cannot be read, or the mailbox cannot be used as it is configured."""
+
+
+class HandlerFailed(GripError):  # noqa: N818 - it names what happened
+    """A group handler has raised that ran once for all members: each of them ends as if its own had.
+
+    Attributes:
+        consumer: dotted name of the consumer class. The sender's log has the exception itself.
+    """
+
+    def __init__(self, consumer: str) -> None:
+        super().__init__(consumer)
+        self.consumer = consumer
+
+    def __str__(self) -> str:
+        return f"A group handler of {self.consumer} has failed in the process that sent the event; see its log."
+
+
+class PerConnectionHandler(GripError, TypeError):  # noqa: N818 - it names what was met
+    """A group handler that was declared ``@shared`` read what belongs to one connection.
 
     Attributes:
         handler: dotted name of the handler, ``"chat.consumers.ChatConsumer.chat_message"``.
@@ -196,7 +219,7 @@ class PerConnectionHandler(GripError, NotImplementedError):  # noqa: N818 - it n
 
     def __str__(self) -> str:
         return (
-            f"Handler {self.handler} reads self.{self.attribute}, which can differ between members of the "
-            "group, so it cannot run once for all of them. Running a handler once per connection is not "
-            "available in this release: put what the handler needs into the event instead."
+            f"Handler {self.handler} is declared @shared, so it runs once for all members of a group, but it uses "
+            f"self.{self.attribute}, which belongs to one connection. Remove the decorator, or put what the handler "
+            "needs into the event."
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -49,6 +50,8 @@ class BatchRequest:
     #: For the log, as the request has it.
     path: str
     make_scope: Callable[[], Scope]
+    #: What the proxy says it can do (Grip-Feature), such as `filter:skip-users`.
+    features: frozenset[str] = frozenset()
 
 
 def is_batch_scope(scope: Mapping[str, Any]) -> bool:
@@ -83,7 +86,7 @@ _CONTENT_TYPE = CONTENT_TYPE.encode("ascii")
 
 def from_asgi(scope: Mapping[str, Any], body: bytes) -> BatchRequest:
     """The batch in an ASGI `http` request."""
-    wanted = {b"connection-id": "", b"grip-sig": None, b"meta-state": None}
+    wanted = {b"connection-id": "", b"grip-sig": None, b"meta-state": None, b"grip-feature": ""}
     for name, value in scope["headers"]:
         if name in wanted:
             # A repeated header is joined, so that it can only fail to verify or to open.
@@ -96,6 +99,7 @@ def from_asgi(scope: Mapping[str, Any], body: bytes) -> BatchRequest:
         body=body,
         path=scope["path"],
         make_scope=lambda: _websocket_scope(scope, _client_headers(scope["headers"])),
+        features=_features(wanted[b"grip-feature"] or ""),
     )
 
 
@@ -108,7 +112,13 @@ def from_wsgi(environ: Mapping[str, Any], body: bytes, *, decoded: bool = False)
         body=body,
         path=environ.get("PATH_INFO", ""),
         make_scope=lambda: _websocket_scope(_asgi_parts(environ, decoded), _client_headers(_environ_headers(environ))),
+        features=_features(environ.get("HTTP_GRIP_FEATURE", "")),
     )
+
+
+@lru_cache(maxsize=64)
+def _features(header: str) -> frozenset[str]:
+    return frozenset(name.strip() for name in header.split(",") if name.strip())
 
 
 def _client_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

@@ -245,8 +245,14 @@ def _warn_deprecated(name: str) -> None:
 class GripChannelLayer(BaseChannelLayer):
     """Groups and channel names of connections that GRIP proxies hold.
 
-    Takes the arguments of other layers, so that a project's CONFIG may stay; there is no queue they could
-    apply to. The proxies hold the memberships: a connection leaves all groups when it ends, and none expires.
+    The proxies hold the memberships: a connection leaves all groups when it ends, and none expires. Events that
+    every member has to handle itself, and those for one connection, wait in the mailbox (``GRIP_MAILBOX``) until the
+    proxy has called back. Takes the arguments of other layers, so that a project's CONFIG may stay.
+
+    Args:
+        expiry: how many seconds an event waits for its connection.
+        capacity: how many events that were sent to one connection by its name may wait for it.
+        channel_capacity: exceptions to `capacity`, as in :class:`BaseChannelLayer`.
     """
 
     extensions = ["groups"]
@@ -254,13 +260,15 @@ class GripChannelLayer(BaseChannelLayer):
     has_queues = False
 
     async def group_add(self, group: str, channel: str) -> None:
-        """Add a connection to a group. From when this returns it gets what is sent to the group.
+        """Add a connection, this one or another, to a group. From when this returns it gets what is sent to it.
 
         Raises:
             TypeError: `group` is not a group name, or `channel` not a channel name.
-            SubscriptionLimitExceeded: it would be in more groups than its proxy serves.
+            SubscriptionLimitExceeded: this connection would be in more groups than its proxy serves.
         """
-        self.group_add_now(group, channel)
+        self.require_valid_group_name(group)
+        self.require_valid_channel_name(channel)
+        await groups.aadd(group, channel)
 
     def group_add_now(self, group: str, channel: str) -> None:
         """Do what :meth:`group_add` does, from synchronous code."""
@@ -269,12 +277,14 @@ class GripChannelLayer(BaseChannelLayer):
         groups.add(group, channel)
 
     async def group_discard(self, group: str, channel: str) -> None:
-        """Take a connection out of a group; if it is not in it, nothing happens.
+        """Take a connection, this one or another, out of a group; if it is not in it, nothing happens.
 
         Raises:
             TypeError: `group` is not a group name, or `channel` not a channel name.
         """
-        self.group_discard_now(group, channel)
+        self.require_valid_channel_name(channel)
+        self.require_valid_group_name(group)
+        await groups.adiscard(group, channel)
 
     def group_discard_now(self, group: str, channel: str) -> None:
         """Do what :meth:`group_discard` does, from synchronous code."""
@@ -287,20 +297,21 @@ class GripChannelLayer(BaseChannelLayer):
 
         Raises:
             AssertionError: the message is not a dict.
-            TypeError: `group` is not a group name.
+            TypeError: `group` is not a group name, or the message holds what no other process could be given.
             PublishError: a proxy did not take it.
         """
         if not isinstance(message, dict):
             raise AssertionError("Message is not a dict")
         self.require_valid_group_name(group)
-        await groups.send(group, message)
+        await groups.send(group, message, expiry=self.expiry)
 
     async def send(self, channel: str, message: dict[str, Any]) -> None:
         """Send an event to one connection, by its ``channel_name``.
 
         Raises:
             AssertionError: the message is not a dict, or has the key ``__asgi_channel__``, which is reserved.
-            TypeError: `channel` is not a channel name.
+            TypeError: `channel` is not a channel name, or the message holds what no other process could be given.
+            ChannelFull: as many events as its capacity permits wait for the connection.
             PublishError: a proxy did not take it.
         """
         if not isinstance(message, dict):
@@ -308,7 +319,23 @@ class GripChannelLayer(BaseChannelLayer):
         self.require_valid_channel_name(channel)
         if "__asgi_channel__" in message:
             raise AssertionError("message has the reserved key '__asgi_channel__'")
-        await groups.send_to_channel(channel, message)
+        await groups.send_to_channel(channel, message, expiry=self.expiry, capacity=self.get_capacity(channel))
+
+    async def close_connection(self, channel: str, code: int = 1000, reason: str = "") -> None:
+        """Close one connection, by its ``channel_name``. Channels' own layers have no such method.
+
+        Args:
+            channel: whose.
+            code: the close code (RFC 6455 §7.4).
+            reason: a text for the client, of at most 123 bytes in UTF-8.
+
+        Raises:
+            TypeError: `channel` is not a channel name.
+            LocalProtocolError: the code or the reason cannot be sent.
+            PublishError: a proxy did not take it.
+        """
+        self.require_valid_channel_name(channel)
+        await groups.close(channel, code, reason)
 
     async def new_channel(self, prefix: str = "specific.") -> str:
         """Return a channel name; inside a request of a connection, the connection's own ``channel_name``."""

@@ -8,7 +8,17 @@ import string
 from functools import lru_cache
 from urllib.parse import quote
 
-__all__ = ["group_channel", "new_channel_name"]
+__all__ = [
+    "group_channel",
+    "group_log",
+    "is_connection",
+    "joining_log",
+    "new_channel_name",
+    "outgoing_log",
+    "private_channel",
+    "private_log",
+    "user_of",
+]
 
 _ALPHABET = string.ascii_letters + string.digits
 
@@ -29,6 +39,45 @@ def _tag(consumer: str) -> str:
     return f"{quote(consumer.rpartition('.')[2].rpartition(':')[2])}-{digest}"
 
 
+def private_channel(prefix: str, channel_name: str) -> str:
+    """The GRIP channel of one connection: it says nothing about the connection id."""
+    return f"{prefix}{quote(channel_name, safe='!')}"
+
+
+def user_of(channel_name: str) -> str:
+    """What the proxy's filters know a connection by: the random part of its channel name."""
+    return channel_name.rpartition("!")[2]
+
+
+def is_connection(channel_name: str) -> bool:
+    """Whether a name is of the kind that connections behind a proxy have (see `new_channel_name`)."""
+    return channel_name.rpartition("!")[0].endswith(_PROCESS)
+
+
+def group_log(group: str) -> str:
+    """The mailbox's log of what the members of a group have to handle themselves."""
+    return f"group:{group}"
+
+
+def private_log(channel_name: str) -> str:
+    """The mailbox's log of what one connection has to handle."""
+    return f"private:{channel_name}"
+
+
+def outgoing_log(channel_name: str) -> str:
+    """The mailbox's log of what one connection has sent to its client, but no response had room for yet."""
+    return f"outgoing:{channel_name}"
+
+
+def joining_log(group: str) -> str:
+    """The mailbox's log of who is just joining or leaving a group."""
+    return f"joining:{group}"
+
+
+#: What stands before the `!` of every connection's channel name, behind the prefix.
+_PROCESS = "grip"
+
+
 def new_channel_name(prefix: str = "specific.") -> str:
     """A channel name that no other connection has (as BaseChannelLayer.new_channel)."""
-    return f"{prefix}grip!{''.join(secrets.choice(_ALPHABET) for _ in range(16))}"
+    return f"{prefix}{_PROCESS}!{''.join(secrets.choice(_ALPHABET) for _ in range(16))}"

@@ -13,11 +13,15 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-__all__ = ["register", "routed_consumers"]
+__all__ = ["load_routing", "register", "routed_consumers"]
 
 _classes: weakref.WeakSet[type] = weakref.WeakSet()
 #: A set must not grow while somebody goes through it.
 _lock = threading.Lock()
+#: Held while the routing is imported, which may itself ask for what is routed.
+_loading = threading.RLock()
+#: The ASGI_APPLICATION that was imported last.
+_loaded: str | None = None
 
 
 def register(cls: type) -> None:
@@ -32,25 +36,33 @@ def routed_consumers() -> list[type[Any]]:
     Raises ImproperlyConfigured for an ASGI_APPLICATION that is no dotted path, and without any when nothing
     has been routed yet.
     """
-    _load_routing()
+    load_routing()
     with _lock:
         classes = list(_classes)
-    return sorted(classes, key=lambda cls: (cls.__module__, cls.__qualname__))
-
-
-def _load_routing() -> None:
-    path = getattr(settings, "ASGI_APPLICATION", None)
-    if path:
-        module = path.rpartition(".")[0] if isinstance(path, str) else ""
-        if not module:
-            raise ImproperlyConfigured(f"ASGI_APPLICATION must be {_PATH}, got {path!r}.")
-        # Answered at once after the first time. An import that fails is the project's own error to see.
-        import_module(module)
-    elif not _classes:
+    if not classes and not getattr(settings, "ASGI_APPLICATION", None):
         raise ImproperlyConfigured(
             "Cannot find ASGI_APPLICATION setting. A message can only be sent to a group by a process that "
             f"knows the consumers: set ASGI_APPLICATION to {_PATH}."
         )
+    return sorted(classes, key=lambda cls: (cls.__module__, cls.__qualname__))
+
+
+def load_routing() -> None:
+    """Import ASGI_APPLICATION, if there is one; an import that fails is the project's own error to see.
+
+    Under a lock: two threads that import what imports each other, from two sides, may be given half-made modules.
+
+    Raises ImproperlyConfigured for what is no dotted path.
+    """
+    global _loaded
+    path = getattr(settings, "ASGI_APPLICATION", None)
+    if path and path != _loaded:
+        module = path.rpartition(".")[0] if isinstance(path, str) else ""
+        if not module:
+            raise ImproperlyConfigured(f"ASGI_APPLICATION must be {_PATH}, got {path!r}.")
+        with _loading:
+            import_module(module)
+        _loaded = path
 
 
 _PATH = "the dotted path of the application in your asgi.py, e.g. 'mysite.asgi.application'"

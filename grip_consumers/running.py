@@ -24,6 +24,7 @@ from grip_consumers.state import (
     capture_initkwargs,
     capture_scope,
     decode,
+    restore_attributes,
     restore_scope,
 )
 from grip_consumers.state.extensions import dotted, import_dotted
@@ -58,10 +59,11 @@ async def arrive(batch: Batch, consumer: Any, scope: Scope, receive: Receive, se
         batch.consumer_name = dotted(type(consumer))
     else:
         _check_class(batch.state, consumer)
-        _restore_attributes(consumer, batch.state)
         if batch.state.scope:
             # As it was at connect, whatever the stack has put there this time.
             scope = {**scope, **restore_scope(batch.state.scope, batch.base_scope)}
+        _clear_attributes(consumer)
+        vars(consumer).update(restore_attributes(batch.state.attributes, lambda: scope))
     consumer.scope = scope
     kind: Any = type(consumer)
     plain = plain_dispatch(kind)
@@ -80,7 +82,13 @@ def revive(batch: Batch, state: ConnectionState) -> PlainDispatch | None:
     cls = import_dotted(state.consumer)
     # On Channels __init__ runs once for a connection. It runs for each batch only to make transient attributes anew.
     consumer = _made(cls, state) if getattr(cls, "transient", ()) else cls.__new__(cls)
-    _restore_attributes(consumer, state)
+    _clear_attributes(consumer)
+
+    def scope() -> Scope:
+        found = vars(consumer)["scope"] = scope_of(batch)
+        return found
+
+    vars(consumer).update(restore_attributes(state.attributes, scope))
     _attach(batch, consumer, batch.send)
     return plain_dispatch(cls)
 
@@ -102,9 +110,10 @@ async def run_async(batch: Batch, receive: Receive) -> None:
     with batch:
         try:
             while True:
-                await dispatch(await receive())
+                # Mail first: it was sent before the client's frames came.
                 for message in batch.own_events():
                     await dispatch(message)
+                await dispatch(await receive())
         except EndOfBatch:
             # A task that the last handler has just started gets the turn that it would have had.
             await asyncio.sleep(0)
@@ -124,16 +133,18 @@ def capture(batch: Batch) -> ConnectionState | None:
         initkwargs = before.initkwargs
         # A scope that nobody has looked at is one that nobody can have changed.
         stored_scope = before.scope if scope is None else capture_scope(consumer, scope, batch.base_scope)
-        if (attributes, stored_scope, batch.groups) == (before.attributes, before.scope, before.groups):
+        held = (attributes, stored_scope, list(batch.groups.items()), batch.inbox)
+        if held == (before.attributes, before.scope, list(before.groups.items()), before.inbox):
             return None
     return ConnectionState(
         consumer=batch.consumer_name,
         initkwargs=initkwargs,
         channel_name=batch.channel_name,
-        groups=list(batch.groups),
+        groups=dict(batch.groups),
         stack_runs=batch.stack_runs,
         attributes=attributes,
         scope=stored_scope,
+        inbox=batch.inbox.copy(),
     )
 
 
@@ -163,15 +174,13 @@ def _made(cls: type[Any], state: ConnectionState) -> Any:
     return cls(**(decode(state.initkwargs) if state.initkwargs else {}))
 
 
-def _restore_attributes(consumer: Any, state: ConnectionState) -> None:
+def _clear_attributes(consumer: Any) -> None:
     attributes = vars(consumer)
     if attributes:
         # __init__ has run: what it made is replaced, but for what is made anew for each batch.
         transient = {name: attributes[name] for name in getattr(consumer, "transient", ()) if name in attributes}
         attributes.clear()
         attributes.update(transient)
-    if state.attributes:
-        attributes.update(decode(state.attributes))
 
 
 def _check_class(state: ConnectionState, consumer: Any) -> None:

@@ -28,7 +28,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import path as route
 from grip_consumers.routing import ProtocolTypeRouter, URLRouter
 
-from grip_consumers import publisher, registry
+from grip_consumers import followup, publisher, refresher, registry
 from grip_consumers.protocol import Binary, Close, Event, Open, Ping, Pong, Text, decode, encode
 from grip_consumers.wsgi import GripWSGI
 
@@ -149,6 +149,9 @@ class Site:
         self.settings = settings
         #: The items that were published, in order.
         self.published: list[Any] = []
+        #: The channels that were refreshed, and those whose connections are looked after, in order.
+        self.refreshed: list[str] = []
+        self.watched: list[tuple[str, dict[str, int]]] = []
 
     def serve(self, *consumers: Any, **paths: Any) -> None:
         """Route consumer classes or ASGI applications: the first at /ws/, keywords at paths of their names."""
@@ -338,14 +341,28 @@ def make_site(way: str, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Site:
     async def arecord(items: Any) -> None:
         found.published.extend(items)
 
+    async def arefresh(channels: Any) -> None:
+        found.refreshed.extend(channels)
+
     monkeypatch.setattr(publisher, "publish", record)
     monkeypatch.setattr(publisher, "apublish", arecord)
+
+    def request(channels: Any, done: Any = None) -> None:
+        found.refreshed.extend(channels)
+        if done is not None:
+            done()
+
+    monkeypatch.setattr(refresher, "request", request)
+    monkeypatch.setattr(refresher, "refresh", found.refreshed.extend)
+    monkeypatch.setattr(refresher, "arefresh", arefresh)
+    monkeypatch.setattr(followup, "watch", lambda channel, ends, *delays: found.watched.append((channel, dict(ends))))
     # Consumers of other tests must not render this one's events.
     monkeypatch.setattr(registry, "_classes", weakref.WeakSet())
     settings.ASGI_APPLICATION = "tests.batches.application"
     settings.MIDDLEWARE = ["grip_consumers.GripMiddleware"]
     settings.ROOT_URLCONF = "tests.batches"
     settings.GRIP_PROXIES = []
+    settings.GRIP_MAILBOX = "memory"
     return found
 
 

@@ -11,9 +11,10 @@ from asgiref.sync import async_to_sync, sync_to_async
 
 from grip_consumers import conf
 from grip_consumers.batch import EXTENSION, Batch, EndOfBatch, current_batch
-from grip_consumers.exceptions import SubscriptionLimitExceeded
+from grip_consumers.exceptions import HandlerFailed, StopConsumer, SubscriptionLimitExceeded
 from grip_consumers.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
 from grip_consumers.handshake import BatchRequest
+from grip_consumers.mail import Discard, Event, Frames, Join, Outcome, Shut
 from grip_consumers.protocol import Close, Disconnect, Exchange, LocalProtocolError, Open, Ping, State, Text, decode
 
 from . import batches
@@ -23,11 +24,11 @@ site = batches.site
 wsgi_site = batches.wsgi_site
 
 
-def make(*events):
+def make(*events, features=frozenset({"filter:skip-users"})):
     def scope():
         return {"type": "websocket", "path": "/ws/", "headers": [], "extensions": {}}
 
-    request = BatchRequest("c", None, None, b"", "/ws/", scope)
+    request = BatchRequest("c", None, None, b"", "/ws/", scope, features)
     batch = Batch(request, Exchange(list(events)), conf.get())
     batch.channel_name, batch.consumer_name = "specific.grip!abc", "a:B"
     return batch
@@ -165,27 +166,141 @@ def test_a_deep_copy_of_a_scope_shares_the_batch():
     assert copied["headers"] is not batch.base_scope["headers"]
 
 
-def test_joining_behind_a_wrapped_send_is_refused_and_changes_nothing():
+def test_joining_twice_subscribes_once_and_keeps_the_first_cursor():
     batch = make()
-    batch.send_wrapped = True
-    with pytest.raises(NotImplementedError, match="a:B cannot join the group 'g': a middleware wraps"):
-        batch.join("g")
-    assert batch.groups == []
-    assert batch.exchange.response().body == b""
+    batch.join("g", 5)
+    batch.join("g", 7)
+    assert batch.groups == {"g": 5}
+    assert batch.joins == {"g"}
+    assert batch.exchange.response().body.count(b'"subscribe"') == 1
 
 
-def test_joining_twice_subscribes_once_and_the_limit_is_kept():
+def test_the_limit_is_kept_and_counts_the_private_channel():
     batch = make()
-    for number in range(20):
-        batch.join(f"g{number}")
-    batch.join("g3")
+    for number in range(19):
+        batch.join(f"g{number}", 0)
+    batch.join("g3", 0)
     with pytest.raises(SubscriptionLimitExceeded):
-        batch.join("g20")
+        batch.can_join("g19")
+    with pytest.raises(SubscriptionLimitExceeded):
+        batch.join("g19", 0)
+    assert "g19" not in {*batch.groups, *batch.inbox.joined, *batch.joins}
     batch.leave("nothing")
     batch.leave("g3")
-    batch.join("g20")
-    assert len(batch.groups) == 20
-    assert batch.exchange.response().body.count(b'"subscribe"') == 21
+    batch.join("g19", 0)
+    assert len(batch.groups) == 19
+    assert batch.exchange.response().body.count(b'"subscribe"') == 20
+
+
+def test_who_leaves_again_has_not_joined():
+    batch = make()
+    batch.join("g", 5)
+    batch.leave("g")
+    assert (batch.groups, batch.joins, batch.inbox.joined) == ({}, set(), {})
+
+
+def test_the_features_of_the_proxy_decide_on_the_filter():
+    for features, filters in [(frozenset(), b""), (frozenset({"filter:skip-users"}), b'"skip-users"')]:
+        batch = make(features=features)
+        batch.join("g", 0)
+        assert (b"filters" in batch.exchange.response().body) is bool(filters)
+        assert filters in batch.exchange.response().body
+
+
+# Mail ----------------------------------------------------------------------------------------------------
+
+
+def test_mail_is_handled_before_the_clients_messages_and_in_order():
+    batch = make(Text("a"))
+    batch.post(Event({"type": "one"}))
+    batch.post(Event({"type": "two"}, copy_of="g"))
+    assert [message.get("text") or message["type"] for message in batch.messages()] == ["one", "two", "a"]
+    assert batch.copied == {"g"}
+
+
+def test_an_event_of_a_group_is_for_those_alone_who_are_in_it_by_then():
+    batch = make()
+    batch.post(Event({"type": "one"}, group="g"))
+    batch.post(Join("g", 3))
+    batch.post(Event({"type": "two"}, group="g"))
+    batch.post(Discard("g"))
+    batch.post(Event({"type": "three"}, group="g"))
+    assert list(batch.messages()) == [{"type": "two"}]
+
+
+def test_frames_of_a_handler_that_ran_elsewhere_are_sent_as_they_are():
+    batch = make()
+    batch.post(Frames(["a", b"b", ""]))
+    assert list(batch.messages()) == []
+    assert batch.exchange.response().body == b"TEXT 3\r\nm:a\r\nBINARY 3\r\nm:b\r\nTEXT 2\r\nm:\r\n"
+
+
+def test_a_close_of_a_handler_that_ran_elsewhere_comes_behind_its_frames():
+    batch = make()
+    batch.post(Frames(["a"], shut=(4000, "why")))
+    assert list(batch.messages()) == []
+    assert decode(batch.exchange.response().body) == [Text("m:a"), Close(4000, "why")]
+
+
+@pytest.mark.parametrize(("outcome", "error"), [(Outcome.FAILED, HandlerFailed), (Outcome.STOPPED, StopConsumer)])
+def test_a_handler_that_ended_elsewhere_ends_here_behind_its_frames(outcome, error):
+    batch = make(Text("never"))
+    batch.post(Frames(["a"], outcome))
+    with pytest.raises(error):
+        next(batch.messages())
+    assert batch.exchange.response().body == b"TEXT 3\r\nm:a\r\n"
+
+
+def test_mail_can_join_and_leave_and_close():
+    batch = make()
+    for entry in (Join("g", 3), Join("h", 4), Discard("g"), Discard("nothing"), Shut(4000, "why")):
+        batch.post(entry)
+    assert list(batch.messages()) == []
+    assert (batch.groups, batch.joins) == ({"h": 4}, {"h"})
+    assert decode(batch.exchange.response().body)[-1] == Close(4000, "why")
+
+
+def test_a_group_too_many_that_somebody_else_wanted_is_logged_and_harms_nobody(caplog):
+    batch = make()
+    for number in range(20):
+        batch.groups[f"g{number}"] = 0
+    batch.post(Join("g20", 3))
+    batch.post(Event({"type": "one"}))
+    assert list(batch.messages()) == [{"type": "one"}]
+    assert "g20" not in batch.groups
+    assert ["a:B was to be added to a group from elsewhere" in record.getMessage() for record in caplog.records] == [
+        True
+    ]
+
+
+def test_a_revoked_connection_is_closed_with_4401_and_hears_of_its_end_alone():
+    batch = make(Text("a"), Text("b"))
+    batch.revoked = True
+    assert list(batch.messages()) == []
+    assert decode(batch.exchange.response().body) == [Close(4401)]
+    batch = make(Text("a"), Close(4000))
+    batch.revoked = True
+    assert [message["type"] for message in batch.messages()] == ["websocket.disconnect"]
+    assert decode(batch.exchange.response().body) == [Close(4000)]
+
+
+def test_the_private_channel_is_subscribed_last_and_without_filter():
+    batch = make(Open())
+    batch.join("g", 0)
+    batch.emit({"type": "websocket.accept"})
+    controls = [event.text for event in decode(batch.exchange.response().body) if isinstance(event, Text)]
+    assert "specific.grip!abc" in controls[-1]
+    assert "filters" not in controls[-1]
+    assert len(controls) == 3
+    assert batch.inbox.unproven > 0
+
+
+def test_a_limit_of_0_leaves_out_the_private_channel(settings):
+    settings.GRIP_SUBSCRIPTION_LIMIT = 0
+    batch = make(Open())
+    batch.emit({"type": "websocket.accept"})
+    assert b"subscribe" not in batch.exchange.response().body
+    assert batch.inbox.unproven == 0
 
 
 # The current batch ---------------------------------------------------------------------------------------

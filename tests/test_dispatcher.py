@@ -6,13 +6,15 @@ import asyncio
 import logging
 import threading
 import time
+import types
 
 import jwt
 import msgpack
 import pytest
+from asgiref.sync import async_to_sync
 from django.core.cache import caches
 
-from grip_consumers import conf
+from grip_consumers import conf, groups, identity
 from grip_consumers.dispatcher import ENDED, NoRoute
 from grip_consumers.exceptions import DenyConnection, StopConsumer
 from grip_consumers.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
@@ -67,7 +69,8 @@ def test_an_accepted_connection_gets_open_the_user_and_its_state(site, echo):
             ("sec-websocket-extensions", "grip"),
             ("set-meta-state", state),
         ],
-        b'OPEN\r\nTEXT 3e\r\nc:{"type":"set-meta","name":"user","value":"%s"}\r\n' % answer.user.encode(),
+        b'OPEN\r\nTEXT 3e\r\nc:{"type":"set-meta","name":"user","value":"%s"}\r\n' % answer.user.encode()
+        + b'TEXT 41\r\nc:{"type":"subscribe","channel":"specific.grip!%s"}\r\n' % answer.user.encode(),
     )
 
 
@@ -298,7 +301,10 @@ def test_an_empty_batch_calls_nothing_and_changes_nothing(site):
             raise AssertionError
 
     site.serve(Chat)
-    assert site.opened().post() == Answer(200, [("content-type", "application/websocket-events")], b"")
+    client = site.opened()
+    client.post()
+    # The first showed that the proxy can call back.
+    assert client.post() == Answer(200, [("content-type", "application/websocket-events")], b"")
 
 
 @importable
@@ -681,18 +687,151 @@ def test_the_mark_of_an_end_does_not_spare_the_signature(site, settings):
 # Large replies -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("size", "warned"), [(27_000, False), (28_001, True)])
-def test_a_reply_that_the_proxy_may_not_deliver_is_warned_of_and_sent(site, size, warned, caplog):
-    @importable
-    class Large(WebsocketConsumer):
-        def receive(self, text_data=None, bytes_data=None):
-            self.send(text_data="x" * size)
+@BOTH
+def test_a_large_reply_comes_in_several_responses(site, base):
+    """Above some 28 kB a proxy never delivers a response."""
 
+    def receive(self, text_data=None, bytes_data=None):
+        for number in range(10):
+            self.send(text_data=f"{number}" * 4_000)
+
+    async def areceive(self, text_data=None, bytes_data=None):
+        for number in range(10):
+            await self.send(text_data=f"{number}" * 4_000)
+
+    Large = importable(type("Large", (base,), {"receive": receive if base is WebsocketConsumer else areceive}))
     site.serve(Large)
-    assert site.opened().post(Text("x")).sent == [("text", "x" * size)]
-    found = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert bool(found) is warned
-    assert all("client_buffer_size" in text and Large.__qualname__ in text for text in found)
+    client = site.opened()
+    answers = [client.post(Text("x"))]
+    kind, data = answers[0].sent[-1]
+    assert kind == "ping"
+    answers.append(client.post(Pong(data)))
+    assert [frame[1][0] for answer in answers for frame in answer.sent if frame[0] == "text"] == list("0123456789")
+    assert all(len(answer.body) <= 25_000 for answer in answers)
+    assert client.post().sent == []
+
+
+# Sessions that end ---------------------------------------------------------------------------------------
+
+
+@importable
+class Session(WebsocketConsumer):
+    log: list = []
+    groups = ["g"]
+
+    def receive(self, text_data=None, bytes_data=None):
+        self.log.append(text_data)
+        self.send(text_data=text_data)
+
+    def disconnect(self, code):
+        self.log.append(code)
+
+    def note(self, event):
+        self.log.append("note")
+        self.send(text_data=self.scope["path"])
+
+
+@importable
+class AsyncSession(AsyncWebsocketConsumer):
+    groups = ["g"]
+    log = Session.log
+
+    async def receive(self, text_data=None, bytes_data=None):
+        self.log.append(text_data)
+        await self.send(text_data=text_data)
+
+    async def disconnect(self, code):
+        self.log.append(code)
+
+    async def note(self, event):
+        self.log.append("note")
+        await self.send(text_data=self.scope["path"])
+
+
+SESSIONS = pytest.mark.parametrize("session", [Session, AsyncSession], ids=["sync", "async"])
+
+
+@pytest.fixture
+def gone(monkeypatch):
+    """Which paths have no session any more; and the scopes that were asked for."""
+    found = types.SimpleNamespace(paths=set(), asked=[])
+
+    def session_is_gone(scope):
+        found.asked.append(scope["path"])
+        return scope["path"] in found.paths
+
+    monkeypatch.setattr(identity, "session_is_gone", session_is_gone)
+    Session.log.clear()
+    return found
+
+
+@SESSIONS
+@pytest.mark.parametrize("events", [(), (Text("a"), Text("b")), (Binary(b"a"),), (Ping(), Text("a"))], ids=repr)
+def test_a_connection_whose_session_is_gone_is_closed_with_4401(site, settings, gone, session, events):
+    settings.GRIP_RECHECK_SESSION = True
+    site.serve(session)
+    client = site.opened()
+    client.post(Text("before"))
+    gone.paths.add("/ws/")
+    answer = client.post(*events)
+    assert [frame for frame in answer.sent if frame[0] != "pong"] == [("close", 4401, "")]
+    assert session.log == ["before"]
+    assert client.post(Text("still under way"), Close(4401)).sent == [("close", 4401, "")]
+    assert session.log == ["before", 4401]
+
+
+@SESSIONS
+def test_mail_does_not_reach_a_consumer_whose_session_is_gone(site, settings, gone, session):
+    settings.GRIP_RECHECK_SESSION = True
+    site.serve(session)
+    client = site.opened()
+    gone.paths.add("/ws/")
+    async_to_sync(groups.send)("g", {"type": "note"})
+    assert client.post().sent == [("close", 4401, "")]
+    assert session.log == []
+
+
+@SESSIONS
+def test_the_session_is_asked_for_in_every_batch_but_the_first_and_only_if_it_is_wanted(site, settings, gone, session):
+    site.serve(session)
+    client = site.opened()
+    client.post(Text("a"))
+    assert gone.asked == []
+    settings.GRIP_RECHECK_SESSION = True
+    site.opened()
+    assert gone.asked == []
+    client.post(Text("b"))
+    client.post()
+    assert gone.asked == ["/ws/"] * 2
+
+
+def test_a_session_that_cannot_be_asked_for_ends_the_connection(site, settings, gone, monkeypatch, caplog):
+    settings.GRIP_RECHECK_SESSION = True
+    site.serve(Session)
+    client = site.opened()
+
+    def fail(scope):
+        raise OSError("gone")
+
+    monkeypatch.setattr(identity, "session_is_gone", fail)
+    assert client.post(Text("a")).sent == [("close", 1011, "")]
+    assert Session.log == []
+
+
+def test_a_heartbeat_of_a_connection_without_mail_costs_nothing(site, monkeypatch):
+    @importable
+    class Silent(WebsocketConsumer):
+        def __new__(cls, *args):
+            made.append(cls)
+            return super().__new__(cls)
+
+    made = []
+    site.serve(Silent)
+    client = site.opened()
+    client.post()
+    made.clear()
+    assert client.post(Ping(b"x")).sent == [("pong", b"x")]
+    assert made == []
 
 
 # State that does not open --------------------------------------------------------------------------------

@@ -9,6 +9,8 @@ import pytest
 from grip_consumers import exceptions
 from grip_consumers.exceptions import (
     GripError,
+    HandlerFailed,
+    MailboxError,
     PerConnectionHandler,
     PublishError,
     SealBroken,
@@ -27,6 +29,8 @@ ALL_OF_OURS = [
     SubscriptionLimitExceeded("lobby", 20),
     PublishError({"pushpin": "refused"}),
     PerConnectionHandler("chat.consumers.ChatConsumer.chat_message", "scope"),
+    MailboxError("An entry of the mailbox cannot be read."),
+    HandlerFailed("chat.consumers:ChatConsumer"),
 ]
 
 
@@ -45,7 +49,7 @@ def test_every_public_name_is_listed() -> None:
 def test_our_errors_form_one_tree(error: Exception) -> None:
     assert isinstance(error, GripError)
     assert isinstance(error, StateError) == isinstance(error, (UnkeepableState, SealBroken))
-    assert isinstance(error, NotImplementedError) == isinstance(error, PerConnectionHandler)
+    assert isinstance(error, TypeError) == isinstance(error, PerConnectionHandler)
 
 
 @pytest.mark.parametrize("error", ALL_OF_OURS, ids=lambda error: type(error).__name__)
@@ -126,11 +130,19 @@ def test_a_failed_publish_keeps_its_own_copy_of_the_failures() -> None:
     assert error.failures == {"east": "connection refused"}
 
 
-def test_a_per_connection_handler_is_worded_with_what_it_reads() -> None:
+def test_a_failed_handler_names_the_consumer_and_where_to_look() -> None:
+    error = HandlerFailed("chat.consumers:ChatConsumer")
+    assert error.consumer == "chat.consumers:ChatConsumer"
+    assert str(error) == (
+        "A group handler of chat.consumers:ChatConsumer has failed in the process that sent the event; see its log."
+    )
+
+
+def test_a_per_connection_handler_is_worded_with_what_it_uses() -> None:
     error = PerConnectionHandler("chat.consumers.ChatConsumer.chat_message", "scope")
     assert (error.handler, error.attribute) == ("chat.consumers.ChatConsumer.chat_message", "scope")
     assert str(error) == (
-        "Handler chat.consumers.ChatConsumer.chat_message reads self.scope, which can differ between "
-        "members of the group, so it cannot run once for all of them. Running a handler once per connection "
-        "is not available in this release: put what the handler needs into the event instead."
+        "Handler chat.consumers.ChatConsumer.chat_message is declared @shared, so it runs once for all members of a "
+        "group, but it uses self.scope, which belongs to one connection. Remove the decorator, or put what the "
+        "handler needs into the event."
     )

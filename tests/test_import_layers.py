@@ -17,14 +17,25 @@ LEVELS = {
     "protocol": 0,
     "advice": 1,
     "analysis": 1,
+    "bytecode": 1,
+    "command_socket": 1,
     "conf": 1,
     "db": 1,
+    "delivery": 1,
     "discovery": 1,
     "exceptions": 1,
+    "followup": 1,
     "handshake": 1,
+    "identity": 1,
+    "joining": 1,
+    "mail": 1,
+    "mailbox": 1,
     "messages": 1,
     "naming": 1,
+    "outside": 1,
     "publisher": 1,
+    "readings": 1,
+    "refresher": 1,
     "registry": 1,
     "standin": 1,
     "state": 1,
@@ -34,6 +45,7 @@ LEVELS = {
     "batch": 2,
     "dispatcher": 2,
     "groups": 2,
+    "inbox": 2,
     "running": 2,
     "auth": 3,
     "consumer": 3,
@@ -44,6 +56,7 @@ LEVELS = {
     "security": 3,
     "sessions": 3,
     "apps": 4,
+    "checks": 4,
     "embedded": 4,
     "management": 4,
     "testing": 4,
@@ -121,7 +134,7 @@ def test_importing_the_package_reads_no_setting_and_starts_nothing() -> None:
         "import threading, pkgutil, importlib, grip_consumers, django.conf\n"
         "skip = ('management', 'auth', 'apps')\n"
         "names = [m.name for m in pkgutil.walk_packages(grip_consumers.__path__, 'grip_consumers.')]\n"
-        "names = [n for n in names if n.split('.')[1] not in skip and not n.endswith('__main__')]\n"
+        "names = [n for n in names if n.split('.')[1] not in skip and not n.endswith(('__main__', 'tables.models'))]\n"
         "[importlib.import_module(n) for n in names + ['grip_consumers.routing']]\n"
         "print(len(names) > 40, django.conf.settings.configured, threading.active_count())"
     )

@@ -289,25 +289,25 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """What the layer asks the groups for."""
     found: list[tuple[Any, ...]] = []
 
-    async def send(*arguments: Any) -> None:
-        found.append(("send", *arguments))
+    def record(name: str) -> Any:
+        async def called(*arguments: Any, **keywords: Any) -> None:
+            found.append((name, *arguments, *([keywords] if keywords else [])))
 
-    async def send_to_channel(*arguments: Any) -> None:
-        found.append(("send_to_channel", *arguments))
+        return called
 
     def new_channel_name(prefix: str) -> str:
         return f"{prefix}grip!abc"
 
     monkeypatch.setattr(groups, "add", lambda *arguments: found.append(("add", *arguments)))
     monkeypatch.setattr(groups, "discard", lambda *arguments: found.append(("discard", *arguments)))
-    monkeypatch.setattr(groups, "send", send)
-    monkeypatch.setattr(groups, "send_to_channel", send_to_channel)
+    for name in ("aadd", "adiscard", "send", "send_to_channel", "close"):
+        monkeypatch.setattr(groups, name, record(name))
     monkeypatch.setattr(groups, "new_channel_name", new_channel_name)
     return found
 
 
 async def test_the_layer_hands_on_what_is_valid(calls: list[tuple[Any, ...]]) -> None:
-    layer = GripChannelLayer()
+    layer = GripChannelLayer(expiry=5, capacity=6, channel_capacity={"specific.*": 7})
     event = {"type": "chat.message"}
     await layer.group_add("group", "specific.grip!abc")
     await layer.group_discard("group", "specific.grip!abc")
@@ -315,15 +315,27 @@ async def test_the_layer_hands_on_what_is_valid(calls: list[tuple[Any, ...]]) ->
     layer.group_discard_now("group", "other")
     await layer.group_send("group", event)
     await layer.send("specific.grip!abc", event)
+    await layer.send("other", event)
+    await layer.close_connection("specific.grip!abc")
+    await layer.close_connection("specific.grip!abc", code=4000, reason="why")
     assert calls == [
-        ("add", "group", "specific.grip!abc"),
-        ("discard", "group", "specific.grip!abc"),
+        ("aadd", "group", "specific.grip!abc"),
+        ("adiscard", "group", "specific.grip!abc"),
         ("add", "group", "other"),
         ("discard", "group", "other"),
-        ("send", "group", event),
-        ("send_to_channel", "specific.grip!abc", event),
+        ("send", "group", event, {"expiry": 5}),
+        ("send_to_channel", "specific.grip!abc", event, {"expiry": 5, "capacity": 7}),
+        ("send_to_channel", "other", event, {"expiry": 5, "capacity": 6}),
+        ("close", "specific.grip!abc", 1000, ""),
+        ("close", "specific.grip!abc", 4000, "why"),
     ]
     assert calls[4][2] is calls[5][2] is event
+
+
+async def test_only_a_channels_name_can_be_closed(calls: list[tuple[Any, ...]]) -> None:
+    with pytest.raises(TypeError, match=r"^Channel name must be"):
+        await GripChannelLayer().close_connection("a b")
+    assert calls == []
 
 
 async def test_a_new_channel_has_the_prefix(calls: list[tuple[Any, ...]]) -> None:

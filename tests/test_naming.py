@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grip_consumers.naming import group_channel, new_channel_name
+from grip_consumers.naming import (
+    group_channel,
+    group_log,
+    is_connection,
+    joining_log,
+    new_channel_name,
+    private_channel,
+    private_log,
+    user_of,
+)
 
 CONSUMER = "chat.consumers:ChatConsumer"
 
@@ -41,3 +50,44 @@ def test_a_channel_name_is_nobody_else_s_and_valid_for_channels() -> None:
     assert len(names) == 1_000
     assert all(re.fullmatch(r"specific\.grip![a-zA-Z]{16}|specific\.grip![a-zA-Z0-9]{16}", name) for name in names)
     assert new_channel_name("mine.").startswith("mine.grip!")
+
+
+def test_a_private_channel_is_the_connections_and_no_groups() -> None:
+    assert private_channel("p-", "specific.grip!abc") == "p-specific.grip!abc"
+    # No group's channel has nothing but letters and digits behind its mark.
+    assert re.fullmatch(r".*![a-zA-Z0-9]+", private_channel("", new_channel_name()))
+    assert not re.fullmatch(r".*![a-zA-Z0-9]+", group_channel("", "specific.grip", CONSUMER))
+
+
+@pytest.mark.parametrize("name", ["a b!abc", "é!abc", "a,b!abc", "a/b!abc"])
+def test_an_odd_prefix_gives_a_plain_private_channel(name: str) -> None:
+    assert re.fullmatch(r"[\w.~%-]+!abc", private_channel("", name), re.ASCII)
+
+
+def test_a_user_is_the_random_part_of_the_name() -> None:
+    name = new_channel_name("a!b.")
+    assert len(user_of(name)) == 16
+    assert name.endswith(f"!{user_of(name)}")
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        (new_channel_name(), True),
+        (new_channel_name("mine."), True),
+        (new_channel_name(""), True),
+        ("specific.grip!abc", True),
+        ("specific.inmemory!abc", False),
+        ("grip", False),
+        ("background-work", False),
+        ("", False),
+        ("!abc", False),
+    ],
+    ids=range(9),
+)
+def test_a_name_tells_whether_it_is_a_connections(name: str, found: bool) -> None:
+    assert is_connection(name) is found
+
+
+def test_no_two_kinds_of_logs_share_a_name() -> None:
+    assert len({group_log("x"), private_log("x"), joining_log("x")}) == 3

@@ -26,6 +26,7 @@ class Second:
 @pytest.fixture(autouse=True)
 def _empty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_classes", weakref.WeakSet())
+    monkeypatch.setattr(registry, "_loaded", None)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from grip_consumers.routing import URLRouter
 from grip_consumers import conf
 from grip_consumers.db import database_sync_to_async
 from grip_consumers.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
+from grip_consumers.layers import get_channel_layer
 from grip_consumers.middleware import BaseMiddleware
 from grip_consumers.protocol import Close, Disconnect, Open, Text
 from grip_consumers.running import plain_dispatch
@@ -703,3 +704,31 @@ def test_disconnect_reaches_the_right_attributes(site):
     client.post(Text("b"))
     client.post(Disconnect())
     assert found == [("b", 1006)]
+
+
+# What is kept beside the consumer ----------------------------------------------------------------------------
+
+
+def test_how_far_mail_was_read_is_kept_though_the_consumer_has_not_changed(site):
+    @importable
+    class Reader(WebsocketConsumer):
+        groups = ["g"]
+
+        def note(self, event):
+            self.send(text_data=self.scope["path"])
+
+    site.serve(Reader)
+    client = site.opened()
+    client.post()
+    before = client.meta["Meta-State"]
+    assert client.post().header("set-meta-state") is None
+    async_to_sync(get_channel_layer().group_send)("g", {"type": "note"})
+    assert client.post().header("set-meta-state") not in {None, before}
+    async_to_sync(get_channel_layer().send)(_name(site), {"type": "note"})
+    assert client.post().header("set-meta-state") is not None
+    assert client.post().header("set-meta-state") is None
+
+
+def _name(site):
+    (name,) = {channel for channel, _ in site.watched if "!" in channel}
+    return name

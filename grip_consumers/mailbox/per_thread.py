@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import threading
@@ -15,6 +16,9 @@ T = TypeVar("T")
 #: What was open in the parent when it forked. Closing it would say goodbye on the parent's behalf (PostgreSQL) or
 #: drop its locks (SQLite), and so might collecting it.
 _inherited: list[Any] = []
+#: What is open, with how to close it, by its holder's id: not to be collected together with its holder, before that
+#: has closed it.
+_open: dict[int, tuple[int, Any, Callable[[Any], None]]] = {}
 
 
 class _Holder(Generic[T]):
@@ -24,14 +28,29 @@ class _Holder(Generic[T]):
         self.held = held
         self.pid = os.getpid()
         self._close = close
+        if not _open:
+            # Once will do; twice does no harm.
+            atexit.unregister(_close_all)
+            atexit.register(_close_all)
+        _open[id(self)] = (self.pid, held, close)
 
     def __del__(self) -> None:
+        _open.pop(id(self), None)
         if self.pid != os.getpid():
             _inherited.append(self.held)
             return
         # Whoever collects garbage can do nothing about a connection that fails to close.
         with contextlib.suppress(Exception):
             self._close(self.held)
+
+
+def _close_all() -> None:
+    """What the threads that are left hold, when the process ends."""
+    while _open:
+        _, (pid, held, close) = _open.popitem()
+        if pid == os.getpid():
+            with contextlib.suppress(Exception):
+                close(held)
 
 
 class PerThread(Generic[T]):

@@ -9,11 +9,12 @@ from .capture import (
     capture_attributes,
     capture_initkwargs,
     capture_scope,
+    restore_attributes,
     restore_scope,
 )
 from .codec import CannotDecode, decode, encode
 from .lazy import StoredLazyObject
-from .record import ConnectionState
+from .record import ConnectionState, Inbox
 from .store import Reference, delete, load, open_token, save, seal_state
 from .table import CannotEncode
 
@@ -22,6 +23,7 @@ __all__ = [
     "CannotDecode",
     "CannotEncode",
     "ConnectionState",
+    "Inbox",
     "Reference",
     "StoredLazyObject",
     "capture_attributes",
@@ -32,6 +34,7 @@ __all__ = [
     "encode",
     "load",
     "open_token",
+    "restore_attributes",
     "restore_scope",
     "save",
     "seal_state",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -19,6 +19,7 @@ __all__ = [
     "capture_attributes",
     "capture_initkwargs",
     "capture_scope",
+    "restore_attributes",
     "restore_scope",
 ]
 
@@ -34,17 +35,48 @@ _BATCH_KEYS = frozenset({"extensions"})
 def capture_attributes(consumer: Any) -> bytes:
     """The instance attributes of `consumer`, without those of the framework and those named in `transient`.
 
-    A cached property whose value cannot be kept is left out, as it is made anew when it is next read. Raises
-    UnkeepableState naming consumer, attribute and type.
+    One that is also a value of the scope, as after `self.user = self.scope["user"]`, is kept as such: it is one
+    object afterwards, too. A cached property whose value cannot be kept is left out, as it is made anew when it is next
+    read. Raises UnkeepableState naming consumer, attribute and type.
     """
-    left_out, _ = _left_out(consumer)
+    left_out, keys_left_out = _left_out(consumer)
     kept = {name: value for name, value in vars(consumer).items() if name not in left_out}
-    if not kept:
+    shared = _shared_with_scope(kept, vars(consumer).get("scope"), keys_left_out)
+    for name in shared:
+        del kept[name]
+    if not (kept or shared):
         return b""
     try:
-        return encode(kept)
+        return encode([kept, shared] if shared else kept)
     except CannotEncode:
-        return _encode_names(consumer, _without_unkeepable_caches(type(consumer), kept), "{}")
+        kept = _without_unkeepable_caches(type(consumer), kept)
+        return _encode_names(consumer, kept, "{}", *([shared] if shared else []))
+
+
+def restore_attributes(stored: bytes, get_scope: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+    """The attributes that `capture_attributes` stored; the scope is asked for if some are values of it.
+
+    Raises CannotDecode.
+    """
+    if not stored:
+        return {}
+    found = decode(stored)
+    if isinstance(found, dict):
+        return found
+    kept, shared = found
+    scope = get_scope()
+    return {**kept, **{name: scope[key] for name, key in shared.items()}}
+
+
+def _shared_with_scope(values: Mapping[str, Any], scope: Any, left_out: Collection[str]) -> dict[str, str]:
+    """Which of the values are values of the scope, and of which key. Plain ones do not count: nobody can tell."""
+    if not isinstance(scope, dict):
+        return {}
+    keys = {id(value): key for key, value in scope.items() if key not in left_out and type(value) not in _PLAIN}
+    return {name: keys[id(value)] for name, value in values.items() if id(value) in keys}
+
+
+_PLAIN = (str, bytes, int, float, bool, type(None))
 
 
 def capture_initkwargs(consumer: Any, initkwargs: Mapping[str, Any]) -> bytes:

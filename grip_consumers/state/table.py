@@ -7,7 +7,6 @@ what it is an instance of would evaluate a lazy one.
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol, TypeAlias
@@ -196,8 +195,8 @@ def dotted(cls: Any) -> str:
 def import_dotted(reference: str) -> Any:
     """What `dotted` named. Raises ImportError or AttributeError when it is gone."""
     module, _, path = reference.partition(":")
-    # __main__ and modules that a test made are found only among those already imported.
-    found: Any = sys.modules.get(module) or import_module(module)
+    # Not from sys.modules: another thread may be about to import it.
+    found: Any = import_module(module)
     for name in path.split("."):
         found = getattr(found, name)
     return found

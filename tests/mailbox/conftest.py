@@ -17,7 +17,7 @@ from django.db import connections
 from django.test import modify_settings, override_settings
 from pytest_django import DjangoDbBlocker
 
-from grip_consumers.mailbox import Mailbox
+from grip_consumers.mailbox import Mailbox, per_thread
 from grip_consumers.mailbox import database as database_module
 from grip_consumers.mailbox.cache import CacheMailbox
 from grip_consumers.mailbox.database import DatabaseMailbox
@@ -64,10 +64,20 @@ def database(entry: dict[str, Any], blocker: DjangoDbBlocker, alias: str = ALIAS
     try:
         with blocker.unblock():
             yield
-            connections[alias].close()
+            _close(connections[alias])
+            # A mailbox closes its own when it is collected, which may be in the middle of another test.
+            per_thread._close_all()
     finally:
         del connections[alias]
         del known[alias]
+
+
+def _close(wrapper: Any) -> None:
+    raw = wrapper.connection
+    wrapper.close()
+    # In a broken transaction Django leaves it open.
+    if raw is not None:
+        raw.close()
 
 
 def migrate(alias: str = ALIAS) -> None:

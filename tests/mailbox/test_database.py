@@ -307,7 +307,9 @@ def test_more_logs_than_one_query_may_name_are_read(database_store: Store) -> No
 # Clearing -------------------------------------------------------------------------------------------------------
 
 
-def test_what_has_expired_is_deleted_now_and_then(database_store: Store) -> None:
+def test_what_has_expired_is_deleted_now_and_then(database_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Whatever other tests have left behind.
+    monkeypatch.setattr(module, "_SWEEP_SIZE", 1_000_000)
     mailbox = made(database_store)
     first = mailbox.append("log", b"a", expiry=5)
     mailbox.append("log", b"b", expiry=50)
@@ -328,7 +330,11 @@ def test_what_has_expired_is_deleted_now_and_then(database_store: Store) -> None
     assert mailbox.append("log", b"d", expiry=5) > first + 1_000_000
 
 
-def test_a_log_goes_on_after_its_last_entry_though_that_was_deleted(database_store: Store) -> None:
+def test_a_log_goes_on_after_its_last_entry_though_that_was_deleted(
+    database_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Whatever other tests have left behind.
+    monkeypatch.setattr(module, "_SWEEP_SIZE", 1_000_000)
     mailbox = made(database_store)
     first = mailbox.append("log", b"a", expiry=50)
     mailbox.append("log", b"b", expiry=5)

@@ -81,7 +81,7 @@ def test_the_order_of_a_dict_is_kept() -> None:
         *(memoryview(b"x"), {memoryview(b"x"): 1}, defaultdict(list, a=[bytearray(b"y")])),
         {"rows": [{"cell": 1}, {"cell": bytearray(b"z")}]},
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_what_msgpack_takes_for_bytes_keeps_its_type(value: Any) -> None:
     assert same(decode(encode(value)), value)

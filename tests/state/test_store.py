@@ -83,7 +83,7 @@ def test_neither_key_nor_entry_show_what_is_in_them(config: Settings) -> None:
     ((key, entry),) = seal_state(plain, ID, config)[1].items()
     assert ID not in key
     assert len(key) < 100
-    assert open_sealed(entry, ID, config.secrets)[0].endswith(b"attribute\xc4\x00")
+    assert open_sealed(entry, ID, config.secrets)[0].endswith(b"attribute\xc4\x00\x90")
     assert "secret" not in entry
 
 
