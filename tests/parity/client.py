@@ -97,7 +97,7 @@ class Client:
             return None
         accepted = connection.response
         self.record("accepted", name, accepted.status_code, connection.subprotocol, _x_headers(accepted.headers))
-        return Peer(self, name, connection)
+        return Peer(self, name, connection, path)
 
     async def silence(self, *peers: Peer) -> None:
         """Record of each peer that nothing comes for a moment, the same moment for all."""
@@ -105,11 +105,29 @@ class Client:
         for peer, message in zip(peers, heard, strict=True):
             self.record("silence" if message is None else "unexpected", peer.name, message)
 
+    @contextlib.asynccontextmanager
+    async def sockets(self, path: str, *names: str) -> AsyncIterator[list[Peer]]:
+        """Open a socket for each name, one after the other; the consumers find it first in the query string."""
+        async with contextlib.AsyncExitStack() as stack:
+            yield [await stack.enter_async_context(self.socket(f"{path}?{name}", name)) for name in names]
+
+    async def log_in(self, username: str) -> None:
+        """From here on the client's cookie is that of a new session of this user."""
+        self.http.cookies.clear()
+        await self.get(f"/login/{username}/")
+
     async def get(self, path: str) -> None:
-        self._record_answer(await self.http.get(path))
+        await self._request("GET", path)
 
     async def post(self, path: str, content: Any) -> None:
-        self._record_answer(await self.http.post(path, json=content))
+        await self._request("POST", path, json=content)
+
+    async def _request(self, method: str, path: str, **content: Any) -> None:
+        try:
+            self._record_answer(await self.http.request(method, path, **content))
+        except httpx.TimeoutException:
+            self.record("http", "no answer")
+            raise ScriptStoppedError(f"{path} was not answered") from None
 
     async def journal(self, name: str = "client", *, until: str | None = None, fence: bool = False) -> None:
         """Record what the consumer of `name` noted, once it noted an entry that begins with `until`.
@@ -158,10 +176,11 @@ class Client:
 class Peer:
     """One open socket of a client."""
 
-    def __init__(self, client: Client, name: str, connection: ClientConnection) -> None:
+    def __init__(self, client: Client, name: str, connection: ClientConnection, path: str) -> None:
         self.client = client
         self.name = name
         self.connection = connection
+        self.path = path
 
     async def send(self, *messages: str | bytes) -> None:
         for message in messages:
@@ -177,6 +196,16 @@ class Peer:
             message = await self._next()
             self.client.record("text" if isinstance(message, str) else "bytes", self.name, message)
         return message
+
+    async def ask(self, content: Any) -> None:
+        """Send JSON and record the next frame, which has to be the answer: nothing else may have come before."""
+        await self.send_json(content)
+        await self.receive()
+
+    async def ask_name(self) -> str:
+        """The channel name of this connection, as its consumer says."""
+        await self.send_json({"name": True} if "member" in self.path else ["name"])
+        return str(await self.unrecorded())
 
     async def receive_large(self) -> None:
         """Record of the next frame how long it is and, if one letter fills it, which."""

@@ -45,6 +45,18 @@ def behaviour(*shows: Record, reference: str = "uvicorn", because: str = "") -> 
 
 def load() -> Sequence[Behaviour]:
     """All behaviours, in the order of the modules here."""
-    from . import closing, errors, groups, handshake, messages, middleware, state  # noqa: F401
+    from . import (  # noqa: F401
+        closing,
+        direct,
+        errors,
+        groups,
+        handshake,
+        identity,
+        joining,
+        messages,
+        middleware,
+        per_connection,
+        state,
+    )
 
     return list(BEHAVIOURS.values())

@@ -3,7 +3,7 @@
 from channels.routing import URLRouter
 from django.urls import path, re_path
 
-from . import consumers, groups, scope
+from . import consumers, groups, letters, members, people, scope
 from .middleware import (
     CatchErrorsMiddleware,
     TenantMiddleware,
@@ -25,6 +25,9 @@ behind_middleware = URLRouter(
         path("upper/", UpperMiddleware(strip_middleware(consumers.Echo.as_asgi()))),
         path("upper-counter/", UpperMiddleware(consumers.AsyncCounter.as_asgi())),
         path("upper-room/<room_name>/", UpperMiddleware(groups.AsyncRoom.as_asgi())),
+        path("upper-member/<room_name>/", UpperMiddleware(members.Member.as_asgi())),
+        path("upper-postman/", UpperMiddleware(letters.Postman.as_asgi())),
+        path("tenant-member/<room_name>/", TenantMiddleware(members.TenantMember.as_asgi())),
         path("caught/", CatchErrorsMiddleware(consumers.FailingConnect.as_asgi())),
         path("caught-late/", CatchErrorsMiddleware(consumers.FailingAfterAccept.as_asgi())),
         path("token/", TokenMiddleware(consumers.Echo.as_asgi())),
@@ -84,4 +87,15 @@ websocket_urlpatterns = [
     path("ws/missing-handler/", groups.MissingHandler.as_asgi()),
     path("ws/presence/<room_name>/", groups.Presence.as_asgi()),
     path("ws/relay/<room_name>/", groups.Relay.as_asgi()),
+    path("ws/member/<room_name>/", members.Member.as_asgi()),
+    path("ws/async-member/<room_name>/", members.AsyncMember.as_asgi()),
+    path("ws/board/<room_name>/", members.Board.as_asgi()),
+    path("ws/json-member/<room_name>/", members.JsonMember.as_asgi()),
+    path("ws/async-json-member/<room_name>/", members.AsyncJsonMember.as_asgi()),
+    path("ws/chain/<room_name>/", members.Chain.as_asgi()),
+    path("ws/postman/", letters.Postman.as_asgi()),
+    path("ws/sync-postman/", letters.SyncPostman.as_asgi()),
+    path("ws/hasty/<room_name>/", letters.HastyJoiner.as_asgi()),
+    path("ws/person/<room_name>/", people.Person.as_asgi()),
+    path("ws/guest/<room_name>/", people.Guest.as_asgi()),
 ]
