@@ -124,7 +124,9 @@ def daphne(application: str) -> list[str]:
 def gunicorn(application: str) -> list[str]:
     """The command that serves a WSGI application, `module:name`, by threads on PORT."""
     command = [sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:PORT", "--worker-class", "gthread"]
-    return [*command, "--threads", "8", "--graceful-timeout", "2", "--log-level", "warning", application]
+    # Kept alive for longer than any test: a front that reuses a connection just as it is closed would lose a batch.
+    options = ["--threads", "8", "--graceful-timeout", "2", "--keep-alive", "600", "--log-level", "warning"]
+    return [*command, *options, application]
 
 
 def start_all(backends: Iterable[Backend]) -> None:

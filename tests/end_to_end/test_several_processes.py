@@ -10,7 +10,7 @@ from .conftest import manage
 from .talking import hear, members, nothing, say
 
 #: How long Pushpin may take to bring a message to a backend that was down: it tries again after 1, 2, 4, 8 … s.
-RETRY = 25.0
+RETRY = 45.0
 
 
 async def test_one_room_spans_all_proxies_and_backends(fleet: Fleet, room: str) -> None:
