@@ -179,6 +179,9 @@ class Batch:
         if isinstance(entry, Event):
             if entry.copy_of is not None:
                 self.copied.add(entry.copy_of)
+                if entry.copy_of not in self.groups:
+                    # It was to join from elsewhere, but could not.
+                    return None
             return entry.message
         if isinstance(entry, Frames):
             self._send_frames(entry)

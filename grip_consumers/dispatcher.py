@@ -19,7 +19,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured
 
-from grip_consumers import conf, mailbox
+from grip_consumers import conf, identity, mailbox
 from grip_consumers.batch import Batch, EndOfBatch
 from grip_consumers.db import database_sync_to_async
 from grip_consumers.exceptions import StateError
@@ -111,7 +111,8 @@ class Dispatcher:
             return job
         try:
             if job.needs_thread:
-                await sync_to_async(job.load)()
+                # It may query: connections that broke while all was quiet are closed first.
+                await database_sync_to_async(job.load)()
             else:
                 job.load()
             if job.needs_stack:
@@ -235,12 +236,19 @@ class _Job:
         """
         if self.reference is not None:
             self._adopt(load(self.reference, self.batch.request.connection_id, self.batch.settings))
-        if self.batch.settings.recheck_session and self.batch.state is not None:
-            from grip_consumers.identity import session_is_gone
-
-            self.batch.revoked = session_is_gone(scope_of(self.batch))
+        if self.batch.settings.recheck_session and not self.batch.exchange.parting:
+            self._recheck_session()
         if self.looks_for_mail and not self.batch.revoked:
             collect(self.batch)
+
+    def _recheck_session(self) -> None:
+        if self.batch.state is None:
+            return
+        try:
+            self.batch.revoked = identity.session_is_gone(scope_of(self.batch))
+        except Exception:
+            # Not known to be gone: a database that restarts does not end all connections.
+            logger.exception("The session of a connection to %s cannot be checked", self.batch.consumer_name)
 
     def _adopt(self, state: ConnectionState) -> None:
         batch = self.batch

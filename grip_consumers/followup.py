@@ -69,8 +69,17 @@ class _Watcher:
             if self._running:
                 self._changed.notify()
             else:
-                self._running = True
-                threading.Thread(target=self._run, name="grip-followup", daemon=True).start()
+                self._running = self._started()
+
+    def _started(self) -> bool:
+        try:
+            threading.Thread(target=self._run, name="grip-followup", daemon=True).start()
+        except RuntimeError:
+            # No more threads; the next watch tries again. What is missed lies there until the next batch.
+            logger.exception("Nobody looks after connections that have just subscribed")
+            self._heap.clear()
+            return False
+        return True
 
     def _run(self) -> None:
         while watches := self._next_due():

@@ -213,7 +213,7 @@ def send_off(batch: Batch) -> Callable[[], None] | None:
         return None
     heavy = exchange.exceeds(_RESPONSE_SIZE, _RESPONSE_COUNT)
     if batch.ended:
-        return (lambda: _cut(batch)) if heavy else None
+        return (lambda: _cut(batch)) if heavy or batch.held_up or batch.inbox.expecting else None
     if batch.held_up:
         return lambda: _wait(batch)
     if heavy:
@@ -236,6 +236,9 @@ def _split(batch: Batch) -> None:
     """
     exchange, inbox = batch.exchange, batch.inbox
     fitting = exchange.fitting(_RESPONSE_SIZE, _RESPONSE_COUNT)
+    if not exchange.message_count:
+        # What makes it large is for the proxy, or answers pings.
+        return
     if fitting:
         _leave(batch, exchange.take_messages(fitting))
         _ping(batch)
@@ -247,7 +250,7 @@ def _split(batch: Batch) -> None:
     else:
         large, *following = exchange.take_messages()
         _check_size(large)
-        publisher.publish([_item(batch, large)])
+        _publish(batch, _item(batch, large))
         inbox.published = _now()
         _leave(batch, following)
 
@@ -259,7 +262,17 @@ def _wait(batch: Batch) -> None:
     if not inbox.pinged and _now() - inbox.published > _UNDER_WAY:
         # The way that the message went. Right behind it the ping would be dropped.
         inbox.pinged = _now()
-        publisher.publish([Item(_channel(batch), PingMessage(_token(inbox)))])
+        _publish(batch, Item(_channel(batch), PingMessage(_token(inbox))))
+
+
+def _publish(batch: Batch, item: Item) -> None:
+    """Publish to the connection itself. Raises PublishError if no proxy takes it: any one may be that of the client."""
+    try:
+        publisher.publish([item])
+    except PublishError as error:
+        if len(error.failures) >= len(publisher.targets()):
+            raise
+        logger.warning("What %s sends may not arrive: %s", batch.consumer_name, error)
 
 
 def _ping(batch: Batch) -> None:
@@ -282,7 +295,8 @@ def _cut(batch: Batch) -> None:
     exchange = batch.exchange
     dropped = exchange.take_messages(exchange.fitting(_RESPONSE_SIZE, _RESPONSE_COUNT), with_close=False)
     logger.error(
-        "%s has ended after it sent more than a proxy takes in one response: %d messages are not delivered.",
+        "%s has ended after it sent more than a proxy takes in one response: the rest is not delivered (%d messages, "
+        "and what waited for the client).",
         batch.consumer_name,
         len(dropped),
     )
@@ -375,7 +389,11 @@ def _settled(batch: Batch, entry: Settled) -> bool:
     box = mailbox.get()
     # A log that has no entries starts at the present time, which whoever writes next will know of as well.
     position = cursor + 1 if cursor else box.start_position()
-    if not box.append_at(log, position, pack(entry), expiry=EXPIRY):
+    try:
+        if not box.append_at(log, position, pack(entry), expiry=EXPIRY):
+            return False
+    except Exception:
+        logger.exception("The mailbox cannot be told that %s is served by what is published", batch.consumer_name)
         return False
     batch.inbox.cursor = position
     return True

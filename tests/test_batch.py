@@ -212,6 +212,7 @@ def test_the_features_of_the_proxy_decide_on_the_filter():
 
 def test_mail_is_handled_before_the_clients_messages_and_in_order():
     batch = make(Text("a"))
+    batch.groups["g"] = 0
     batch.post(Event({"type": "one"}))
     batch.post(Event({"type": "two"}, copy_of="g"))
     assert [message.get("text") or message["type"] for message in batch.messages()] == ["one", "two", "a"]
@@ -226,6 +227,13 @@ def test_an_event_of_a_group_is_for_those_alone_who_are_in_it_by_then():
     batch.post(Discard("g"))
     batch.post(Event({"type": "three"}, group="g"))
     assert list(batch.messages()) == [{"type": "two"}]
+
+
+def test_a_copy_for_who_could_not_join_is_not_handled():
+    batch = make()
+    batch.post(Event({"type": "one"}, copy_of="g"))
+    assert list(batch.messages()) == []
+    assert batch.copied == {"g"}
 
 
 def test_frames_of_a_handler_that_ran_elsewhere_are_sent_as_they_are():

@@ -805,7 +805,7 @@ def test_the_session_is_asked_for_in_every_batch_but_the_first_and_only_if_it_is
     assert gone.asked == ["/ws/"] * 2
 
 
-def test_a_session_that_cannot_be_asked_for_ends_the_connection(site, settings, gone, monkeypatch, caplog):
+def test_a_session_that_cannot_be_asked_for_is_not_known_to_be_gone(site, settings, gone, monkeypatch, caplog):
     settings.GRIP_RECHECK_SESSION = True
     site.serve(Session)
     client = site.opened()
@@ -814,8 +814,17 @@ def test_a_session_that_cannot_be_asked_for_ends_the_connection(site, settings, 
         raise OSError("gone")
 
     monkeypatch.setattr(identity, "session_is_gone", fail)
-    assert client.post(Text("a")).sent == [("close", 1011, "")]
-    assert Session.log == []
+    assert client.post(Text("a")).sent != [("close", 1011, "")]
+    assert Session.log == ["a"]
+    assert "cannot be checked" in errors(caplog)[0].getMessage()
+
+
+def test_the_end_of_a_connection_is_reported_whatever_became_of_its_session(site, settings, gone):
+    settings.GRIP_RECHECK_SESSION = True
+    site.serve(Session)
+    client = site.opened()
+    client.post(Close(1001))
+    assert gone.asked == []
 
 
 def test_a_heartbeat_of_a_connection_without_mail_costs_nothing(site, monkeypatch):

@@ -229,3 +229,18 @@ def test_a_forked_process_looks_after_its_own(scene: Scene) -> None:
     os.waitpid(child, 0)
     until(lambda: not threads())
     assert scene.refreshed == []
+
+
+def test_a_thread_that_cannot_start_is_tried_again_by_the_next_watch(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        watch("first", {"log": 0})
+    assert "Nobody looks after" in caplog.text
+    scene.append("log")
+    watch("second", {"log": 0})
+    until(lambda: scene.refreshed == [["second"]])

@@ -324,7 +324,7 @@ def test_a_consumer_that_ends_after_a_large_reply_is_closed_at_once_and_the_loss
     assert [frame[1][0] for frame in answer.sent if frame[0] == "text"] == ["a"]
     assert answer.sent[-1] == ("close", code, "")
     assert answer.header("set-meta-state") == ENDED
-    assert "1 messages are not delivered" in errors(caplog)[-1].getMessage()
+    assert "the rest is not delivered (1 messages" in errors(caplog)[-1].getMessage()
     crowd.work()
     assert len(member.got) == 2
 
@@ -897,3 +897,54 @@ def test_times_are_those_of_today():
 
 def test_the_groups_channel_is_not_the_private_one():
     assert group_channel("", "specific.grip", dotted(Joiner)) != "specific.grip!abc"
+
+
+# Faults around it ---------------------------------------------------------------------------------------------
+
+
+def test_who_has_just_joined_goes_on_talking_while_the_mailbox_is_down(wsgi_site, clock, monkeypatch, caplog):
+    @importable
+    class Joins(Large):
+        def connect(self):
+            async_to_sync(self.channel_layer.group_add)("room", self.channel_name)
+            self.accept()
+
+    wsgi_site.serve(Joins)
+    member = Crowd(wsgi_site, clock).opened()
+    clock.sleep(3)
+
+    def down(*args, **kwargs):
+        raise ConnectionError("the mailbox is down")
+
+    for name in ("read", "look", "append", "append_at", "acknowledge"):
+        monkeypatch.setattr(mailbox.get(), name, down)
+    member.post(Text("a*1"))
+    assert member.got == [("text", "a")]
+    assert errors(caplog)
+
+
+def test_another_proxy_that_is_down_does_not_end_who_gets_a_large_message(wsgi_site, clock, monkeypatch, settings):
+    crowd, member = large(wsgi_site, clock)
+    settings.GRIP_PROXIES = [{"control_uri": "http://127.0.0.1:1"}, {"control_uri": "http://127.0.0.1:2"}]
+    record = publisher.publish
+
+    def publish(items):
+        record(items)
+        raise PublishError({"http://127.0.0.1:2": "it is down"})
+
+    monkeypatch.setattr(publisher, "publish", publish)
+    member.post(Text("a*30000"))
+    crowd.work()
+    assert [len(content) for _, content in member.got] == [30_000]
+    assert not member.closed
+
+
+def test_many_pings_at_once_do_no_harm(wsgi_site, clock):
+    crowd, member = large(wsgi_site, clock)
+    member.post(Text("a*20000 b*20000"))
+    pings = [Ping(b"x" * 125)] * 220
+    member.post(Pong(member.pings.pop()), *pings)
+    crowd.work()
+    member.post(*pings)
+    assert not member.closed
+    assert [content[0] for kind, content in member.got if kind == "text"] == ["a", "b"]
