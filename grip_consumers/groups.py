@@ -29,9 +29,9 @@ from django.utils import timezone, translation
 
 from grip_consumers import conf, followup, joining, mailbox, publisher, refresher
 from grip_consumers.batch import Batch, current_batch
-from grip_consumers.delivery import delivery, learn
+from grip_consumers.delivery import delivery, learn, may_have_mail
 from grip_consumers.exceptions import PerConnectionHandler, StopConsumer
-from grip_consumers.inbox import EXPIRY, off_loop
+from grip_consumers.inbox import EXPIRY, check_size, off_loop
 from grip_consumers.joining import Listing, Scene
 from grip_consumers.mail import Discard, Entry, Event, Frames, Join, Outcome, Shut, pack
 from grip_consumers.messages import closing, get_handler_name, payload
@@ -359,11 +359,10 @@ class _Sending:
     def refresh(self) -> None:
         """Have the proxies call back. What follows counts its time from when they have done so."""
         _refresh(self.to_refresh, self._raise_flags if self._readers else None)
-        for frames in self._rendered:
-            if frames.outcome is not Outcome.RETURNED:
-                # It may fall together with frames of a client whose class never looks for mail.
-                for name in frames.classes or ():
-                    followup.watch(self._channel(name), {group_log(self.group): 0}, (_CATCH_UP,))
+        for cls, name in zip(self.classes, self.names, strict=True):
+            if name in self._readers and not may_have_mail(cls):
+                # The callback may fall together with frames of a client, whose batch does not look for mail.
+                followup.watch(self._channel(name), {group_log(self.group): 0}, (_CATCH_UP,))
 
     def _write_copies(self) -> None:
         """For those who are joining: and for whoever has settled meanwhile, nothing."""
@@ -405,6 +404,8 @@ def _as_entry(rendering: _Rendering, name: str, skip: set[str]) -> Frames:
         if isinstance(message, CloseAction):
             shut = (message.code, message.reason)
         else:
+            # Here the sender hears of it; there it would end each member.
+            check_size(message.content)
             frames.append(message.content)
     return Frames(frames, rendering.outcome, [name], list(skip), shut)
 

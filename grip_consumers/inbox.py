@@ -33,7 +33,7 @@ from grip_consumers.protocol import Binary, BinaryMessage, Close, Item, PingMess
 from grip_consumers.state import Inbox
 from grip_consumers.state.extensions import import_dotted
 
-__all__ = ["EXPIRY", "collect", "follow_up", "may_have_mail", "off_loop", "send_off"]
+__all__ = ["EXPIRY", "check_size", "collect", "follow_up", "may_have_mail", "off_loop", "send_off"]
 
 logger = logging.getLogger("grip_consumers.inbox")
 
@@ -147,9 +147,11 @@ def _take_mail(batch: Batch, found: dict[str, Log]) -> None:
 def _read_joined(batch: Batch, letters: dict[str, list[Entry]], joins: list[Join]) -> None:
     """Read the logs of groups that the connection is told to join as well, so that all of it is in one order."""
     own = private_log(batch.channel_name)
-    cursors = {entry.group: entry.cursor for entry in joins if entry.group not in batch.groups}
+    # Who joins again goes on where it is; of two who have it join, the first says from where.
+    cursors = {entry.group: batch.groups.get(entry.group, entry.cursor) for entry in reversed(joins)}
+    new = {group_log(group): cursor for group, cursor in cursors.items() if group not in batch.groups}
     try:
-        found = mailbox.get().read({group_log(group): cursor for group, cursor in cursors.items()}) if cursors else {}
+        found = mailbox.get().read(new) if new else {}
     except Exception:
         # What lies there is read in the next batch.
         logger.exception("The logs of new groups cannot be read for %s", batch.consumer_name)
@@ -249,7 +251,7 @@ def _split(batch: Batch) -> None:
         _ping(batch)
     else:
         large, *following = exchange.take_messages()
-        _check_size(large)
+        check_size(large.text if isinstance(large, Text) else large.data if isinstance(large, Binary) else b"")
         _publish(batch, _item(batch, large))
         inbox.published = _now()
         _leave(batch, following)
@@ -330,7 +332,7 @@ def _entries(messages: list[Text | Binary | Close]) -> Iterator[Frames | Shut]:
             yield Shut(message.code or NORMAL, message.reason)
             return
         content = message.text if isinstance(message, Text) else message.data
-        _check_size(message)
+        check_size(content)
         if frames and (size + len(content) > _ENTRY_SIZE or len(frames) == _ENTRY_COUNT):
             yield Frames(frames)
             frames, size = [], 0
@@ -339,10 +341,9 @@ def _entries(messages: list[Text | Binary | Close]) -> Iterator[Frames | Shut]:
     yield Frames(frames)
 
 
-def _check_size(message: Text | Binary | Close) -> None:
-    if isinstance(message, Close):
-        return
-    size = len(message.text.encode() if isinstance(message, Text) else message.data)
+def check_size(content: str | bytes) -> None:
+    """Raises MessageTooLarge for what no proxy takes as one message."""
+    size = len(content.encode() if isinstance(content, str) else content)
     if size > _MESSAGE_SIZE:
         raise MessageTooLarge(
             f"Expected messages of at most {_MESSAGE_SIZE:,} bytes, got one of {size:,}: no proxy takes more at once."
@@ -375,13 +376,13 @@ def _settling(batch: Batch) -> list[str]:
 def _settle(batch: Batch, groups: list[str]) -> None:
     """Tell senders that what is published to the groups reaches this connection.
 
-    Not in a batch that has copies itself: what is published at once would overtake its response. And not if more has
-    come meanwhile. Then the next batch tries again; it comes right after the response to this one.
+    Not in a batch that has copies itself: what is published at once would overtake its response. The next one tries
+    again, right after the response to this one. And not if more has come meanwhile, which brings a batch by itself.
     """
-    if batch.copied or not _settled(batch, Settled(groups)):
+    if batch.copied:
         _call_back(batch)
-        return
-    batch.inbox.joined.clear()
+    elif _settled(batch, Settled(groups)):
+        batch.inbox.joined.clear()
 
 
 def _settled(batch: Batch, entry: Settled) -> bool:

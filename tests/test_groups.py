@@ -19,6 +19,7 @@ from grip_consumers.db import database_sync_to_async
 from grip_consumers.delivery import Delivery, per_connection, shared
 from grip_consumers.exceptions import (
     ChannelFull,
+    MessageTooLarge,
     PerConnectionHandler,
     PublishError,
     StopConsumer,
@@ -1929,3 +1930,71 @@ def test_a_callback_that_falls_together_with_frames_finds_what_is_in_the_log(sit
         crowd.work()
     wanted = {"wrapped": ("text", "<x>"), "without filters": ("text", "x"), "failing": ("close", 1011, "")}
     assert bob.got == [wanted[what]]
+
+
+# Memberships that change from elsewhere -----------------------------------------------------------------------
+
+
+@importable
+class Moved(AsyncWebsocketConsumer):
+    groups = ["room"]
+
+    @per_connection
+    async def moved_alone(self, event):
+        await self.send(text_data=event["text"])
+
+    async def moved_together(self, event):
+        await self.send(text_data=event["text"])
+
+
+@pytest.fixture
+def moved(wsgi_site, monkeypatch, settings):
+    """A member whose joining is long over, with the crowd that it is in."""
+    clock = Clock(monkeypatch)
+    wsgi_site.serve(Moved)
+    crowd = Crowd(wsgi_site, clock)
+    member = crowd.opened()
+    clock.sleep(40)
+    member.post(Text("-"))
+    crowd.work()
+    return crowd, member
+
+
+def tell(kind, text, group):
+    async_to_sync(get_channel_layer().group_send)(group, {"type": kind, "text": text})
+
+
+@pytest.mark.parametrize("before", ["moved.alone", "moved.together"])
+@pytest.mark.parametrize("after", ["moved.alone", "moved.together"])
+def test_who_is_removed_and_added_again_in_one_batch_handles_each_event_once(moved, before, after):
+    crowd, member = moved
+    groups.discard("room", member.name)
+    tell(before, "not for it", "room")
+    groups.add("room", member.name)
+    tell(after, "first", "room")
+    crowd.work()
+    tell(after, "second", "room")
+    crowd.work()
+    assert member.texts == ["first", "second"]
+
+
+@pytest.mark.parametrize("kind", ["moved.alone", "moved.together"])
+def test_who_is_added_twice_in_one_batch_misses_nothing_in_between(moved, kind):
+    crowd, member = moved
+    groups.add("other", member.name)
+    tell(kind, "first", "other")
+    groups.add("other", member.name)
+    tell(kind, "second", "other")
+    crowd.work()
+    tell(kind, "third", "other")
+    crowd.work()
+    assert member.texts == ["first", "second", "third"]
+
+
+def test_a_frame_that_no_proxy_takes_is_the_senders_error_also_on_the_way_through_the_log(moved):
+    crowd, member = moved
+    tell("moved.alone", "warm", "room")
+    with pytest.raises(MessageTooLarge):
+        tell("moved.together", "x" * 950_000, "room")
+    crowd.work()
+    assert (member.texts, member.closed) == (["warm"], False)

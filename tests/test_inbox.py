@@ -948,3 +948,19 @@ def test_many_pings_at_once_do_no_harm(wsgi_site, clock):
     member.post(*pings)
     assert not member.closed
     assert [content[0] for kind, content in member.got if kind == "text"] == ["a", "b"]
+
+
+def test_settling_that_fails_asks_for_nothing(wsgi_site, clock, monkeypatch):
+    @importable
+    class Joins(Large):
+        def connect(self):
+            async_to_sync(self.channel_layer.group_add)("room", self.channel_name)
+            self.accept()
+
+    wsgi_site.serve(Joins)
+    member = Crowd(wsgi_site, clock).opened()
+    clock.sleep(3)
+    monkeypatch.setattr(mailbox.get(), "append_at", lambda *args, **kwargs: False)
+    wsgi_site.refreshed.clear()
+    member.post()
+    assert wsgi_site.refreshed == []
