@@ -51,6 +51,8 @@ _MESSAGE_SIZE = 900_000
 _PROVEN_AFTER = 2_000
 #: Milliseconds after which it is, once something has come by a channel that was subscribed to no later.
 _SETTLED_AFTER = 500
+#: What the pings carry that ask whether a client has all copies.
+_SETTLING = b"settling"
 #: Milliseconds for which a published message may wait for its turn in the proxy: a response would overtake it.
 _UNDER_WAY = 100
 #: Milliseconds after which a client that has not answered a ping is taken for one that answers none.
@@ -314,15 +316,6 @@ def _leave(batch: Batch, messages: list[Text | Binary | Close]) -> None:
     _ask_for_callbacks(batch)
 
 
-def _call_back(batch: Batch) -> None:
-    """Have the proxy make another request. As this one is under way, that will be right after its response."""
-    try:
-        refresher.refresh([_channel(batch)])
-    except PublishError as error:
-        # What waits is looked for again in the connection's next batch.
-        logger.warning("%s is called back late: %s", batch.consumer_name, error)
-
-
 def _entries(messages: list[Text | Binary | Close]) -> Iterator[Frames | Shut]:
     frames: list[str | bytes] = []
     size = 0
@@ -369,18 +362,19 @@ def _settling(batch: Batch) -> list[str]:
     for group in [group for group, since in joined.items() if since < now - int(joining.EXPIRY * 1_000)]:
         # It is listed no more.
         del joined[group]
-    latest = now - (_SETTLED_AFTER if batch.exchange.empty else _PROVEN_AFTER)
+    prompted = batch.exchange.empty or batch.exchange.has_pong(_SETTLING)
+    latest = now - (_SETTLED_AFTER if prompted else _PROVEN_AFTER)
     return list(joined) if all(since < latest for since in joined.values()) else []
 
 
 def _settle(batch: Batch, groups: list[str]) -> None:
     """Tell senders that what is published to the groups reaches this connection.
 
-    Not in a batch that has copies itself: what is published at once would overtake its response. The next one tries
-    again, right after the response to this one. And not if more has come meanwhile, which brings a batch by itself.
+    Only when the client has answered a ping behind all that it was sent: what is published would overtake a response
+    that is still on its way. And not if more has come meanwhile, which brings a batch by itself.
     """
-    if batch.copied:
-        _call_back(batch)
+    if batch.copied or not batch.exchange.has_pong(_SETTLING):
+        batch.exchange.ping(_SETTLING)
     elif _settled(batch, Settled(groups)):
         batch.inbox.joined.clear()
 

@@ -4,8 +4,8 @@
 response. So whoever joins is listed for a while, in the mailbox. A sender leaves those who are listed out of
 what it publishes, and puts a copy of the event into each one's own log instead.
 
-That ends for a connection as soon as the proxy has what was copied to it: in a batch after the one that handled
-the last copy it writes `Settled` behind it in its own log, which succeeds only if nobody has put another one there.
+That ends for a connection as soon as its client has what was copied to it, which the answer to a ping shows: it
+then writes `Settled` behind the last copy in its own log, which succeeds only if nobody has put another one there.
 A sender that finds it counts the connection among those whom the publish reaches. So each event comes by one of
 the two ways, and in order. Who leaves is listed just so, and gets no copies.
 """

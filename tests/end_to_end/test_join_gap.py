@@ -3,7 +3,7 @@
 The senders are other processes than the one whose batch joins. Each test asks for the same of consumers of four
 kinds: sync and async, with handlers that are the same for all members and ones that are the member's own.
 
-`GRIP_TESTS_LONG=1 pytest tests/end_to_end/test_join_gap.py` is the long form: 500 connections in place of 80.
+`GRIP_TESTS_LONG=1 pytest tests/end_to_end/test_join_gap.py` is the long form: 500 connections in place of 48.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ from .swarm import (
 )
 
 #: How many connect, how many join later, and how many join the same group.
-CONNECTING, JOINING, ROOM = either(80, 500), either(40, 250), 12
+CONNECTING, JOINING, ROOM = either(48, 500), either(24, 250), 12
 #: Seconds that events come at a steady rate, and between two of them. A switch from a joining phase to plain delivery,
 #: some seconds after the join, lies well within.
-STREAM, INTERVAL = either(8.0, 25.0), 0.01
+STREAM, INTERVAL = either(6.0, 25.0), 0.01
 #: How many of each kind join in each of the ways while it lasts.
 STAGGERED = either(1, 4)
 

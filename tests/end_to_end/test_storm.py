@@ -37,13 +37,13 @@ from .swarm import (
 )
 
 #: Members of a burst, and how many events each of three processes sends.
-STORMED, SHARES = either(40, 200), (17, 17, 16)
+STORMED, SHARES = either(30, 200), (17, 17, 16)
 #: Callbacks without an event that a member may get while it is new.
 SECOND_LOOKS = 5
 #: How often the backend is restarted under its members.
 RESTARTS = either(1, 10)
 #: Members that one event reaches.
-MANY = either(200, 1000)
+MANY = either(150, 1000)
 
 
 @pytest.fixture(scope="module")
