@@ -24,7 +24,7 @@ from grip_consumers.protocol import Close, Disconnect, Exchange, State
 from grip_consumers.state import ConnectionState, Inbox
 from grip_consumers.types import Message, Scope
 
-__all__ = ["EXTENSION", "Batch", "EndOfBatch", "current_batch"]
+__all__ = ["EXTENSION", "Batch", "EndOfBatch", "current_batch", "milliseconds"]
 
 logger = logging.getLogger("grip_consumers.batch")
 
@@ -41,6 +41,11 @@ _SESSION_GONE = 4401
 _BESIDE_GROUPS = 1
 
 _current: ContextVar[Batch | None] = ContextVar("grip_consumers.batch", default=None)
+
+
+def milliseconds() -> int:
+    """The time in the unit of an Inbox: milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
 
 
 def current_batch() -> Batch | None:
@@ -280,7 +285,7 @@ class Batch:
         if self.channel_name and self.settings.subscription_limit:
             # Last: what comes by it shows that the others are there.
             self.exchange.subscribe(private_channel(self.settings.prefix, self.channel_name))
-            self.inbox.unproven = time.time_ns() // 1_000_000
+            self.inbox.unproven = milliseconds()
 
     def _close(self, message: Message) -> None:
         self.exchange.close(*closing(message))
@@ -304,7 +309,7 @@ class Batch:
         """Make this connection a member of `group`, whose log it reads behind `cursor`. Raises as `can_join`."""
         self.can_join(group)
         self.joins.add(group)
-        self.inbox.joined[group] = time.time_ns() // 1_000_000
+        self.inbox.joined[group] = milliseconds()
         if group in self.groups:
             return
         self.groups[group] = cursor

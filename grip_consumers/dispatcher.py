@@ -181,6 +181,8 @@ class _Job:
         self.reference: Reference | None = None
         self.renew = False
         self.unrouted = False
+        #: Found out with the state: it is asked for more than once, and the answer takes a while.
+        self.looks_for_mail = False
 
     @property
     def needs_stack(self) -> bool:
@@ -225,10 +227,6 @@ class _Job:
             or (self.looks_for_mail and mailbox.get().blocking)
         )
 
-    @property
-    def looks_for_mail(self) -> bool:
-        return self.batch.state is not None and may_have_mail(self.batch)
-
     def load(self) -> None:
         """Fetch what the batch needs beside its request: a state that lies in the cache, and mail.
 
@@ -255,6 +253,7 @@ class _Job:
         batch.state, batch.stack_runs = state, state.stack_runs
         batch.channel_name, batch.groups = state.channel_name, dict(state.groups)
         batch.consumer_name, batch.inbox = state.consumer, state.inbox.copy()
+        self.looks_for_mail = may_have_mail(batch)
 
     def revive(self) -> PlainDispatch | None:
         """Put the consumer of the state onto the batch. Raises StateError for one that is gone."""

@@ -19,15 +19,15 @@ from dataclasses import dataclass, field
 
 from grip_consumers import mailbox, refresher
 
-__all__ = ["watch"]
+__all__ = ["DELAYS", "watch"]
 
 logger = logging.getLogger("grip_consumers.followup")
 
 #: Seconds after the response at which to look: mostly the first is late enough, but a proxy may be busy.
-_DELAYS = (0.03, 0.1, 0.3, 1.0, 3.0)
+DELAYS = (0.03, 0.1, 0.3, 1.0, 3.0)
 
 
-def watch(channel: str, ends: Mapping[str, int], delays: Sequence[float] = _DELAYS) -> None:
+def watch(channel: str, ends: Mapping[str, int], delays: Sequence[float] = DELAYS) -> None:
     """Refresh `channel` if any of the logs has grown beyond the end given for it.
 
     `delays` says when to look, in seconds from now. Returns at once.

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import heapq
 import logging
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from operator import attrgetter
@@ -23,7 +22,7 @@ from typing import ParamSpec, TypeVar
 from asgiref.sync import sync_to_async
 
 from grip_consumers import delivery, followup, joining, mailbox, publisher, refresher
-from grip_consumers.batch import Batch
+from grip_consumers.batch import Batch, milliseconds
 from grip_consumers.exceptions import MailboxError, MessageTooLarge, PublishError
 from grip_consumers.mail import Entry, Event, Frames, Join, Settled, Shut, pack, unpack
 from grip_consumers.mailbox.base import Log
@@ -57,9 +56,9 @@ _SETTLING = b"settling"
 _UNDER_WAY = 100
 #: Milliseconds after which a client that has not answered a ping is taken for one that answers none.
 _UNANSWERED = 1_000
-#: Seconds after which to look for what was left for a next batch: at once; after a message was published; while
-#: the client is to answer a ping, which brings that batch about sooner.
-_SOON, _AFTER_PUBLISH, _AFTER_PING = (0.03, 0.1, 0.3, 1.0, 3.0), (0.11, 0.3, 1.0, 3.0), (1.1, 3.0)
+#: Seconds after which to look for what was left for a next batch: after a message was published; and while the
+#: client is to answer a ping, which brings that batch about sooner.
+_AFTER_PUBLISH, _AFTER_PING = (0.11, 0.3, 1.0, 3.0), (1.1, 3.0)
 
 
 P = ParamSpec("P")
@@ -74,10 +73,6 @@ async def off_loop(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) 
     return await sync_to_async(function, thread_sensitive=box.thread_sensitive)(*args, **kwargs)
 
 
-def _now() -> int:
-    return time.time_ns() // 1_000_000
-
-
 # Reading ------------------------------------------------------------------------------------------------------
 
 
@@ -88,7 +83,7 @@ def may_have_mail(batch: Batch) -> bool:
         return False
     if exchange.empty or inbox.expecting or inbox.pinged or inbox.published or batch.stack_runs or not batch.can_skip:
         return True
-    if inbox.joined and max(inbox.joined.values()) > _now() - int(joining.EXPIRY * 1_000):
+    if inbox.joined and max(inbox.joined.values()) > milliseconds() - int(joining.EXPIRY * 1_000):
         return True
     try:
         return delivery.may_have_mail(import_dotted(batch.consumer_name))
@@ -176,7 +171,7 @@ def _is_held_up(batch: Batch) -> bool:
     if inbox.pinged and batch.exchange.has_pong(_token(inbox)):
         batch.way_is_clear = True
     latest = max(inbox.published, inbox.pinged)
-    if batch.way_is_clear or (latest and _now() - latest > _UNANSWERED):
+    if batch.way_is_clear or (latest and milliseconds() - latest > _UNANSWERED):
         batch.way_is_clear = True
         inbox.published = inbox.pinged = latest = 0
     batch.held_up = bool(latest)
@@ -253,9 +248,11 @@ def _split(batch: Batch) -> None:
         _ping(batch)
     else:
         large, *following = exchange.take_messages()
-        check_size(large.text if isinstance(large, Text) else large.data if isinstance(large, Binary) else b"")
+        # Not a close: that is the last of all, and there are messages.
+        assert not isinstance(large, Close)
+        check_size(_content(large))
         _publish(batch, _item(batch, large))
-        inbox.published = _now()
+        inbox.published = milliseconds()
         _leave(batch, following)
 
 
@@ -263,9 +260,9 @@ def _wait(batch: Batch) -> None:
     """Leave everything for the batch that the client's pong brings; ask for it once a publish had time to arrive."""
     inbox = batch.inbox
     _leave(batch, batch.exchange.take_messages())
-    if not inbox.pinged and _now() - inbox.published > _UNDER_WAY:
+    if not inbox.pinged and milliseconds() - inbox.published > _UNDER_WAY:
         # The way that the message went. Right behind it the ping would be dropped.
-        inbox.pinged = _now()
+        inbox.pinged = milliseconds()
         _publish(batch, Item(_channel(batch), PingMessage(_token(inbox))))
 
 
@@ -281,7 +278,7 @@ def _publish(batch: Batch, item: Item) -> None:
 
 def _ping(batch: Batch) -> None:
     """Ask the client, behind all that it was sent until now. Its answer makes the next batch."""
-    batch.inbox.pinged = _now()
+    batch.inbox.pinged = milliseconds()
     batch.exchange.ping(_token(batch.inbox))
 
 
@@ -291,7 +288,7 @@ def _channel(batch: Batch) -> str:
 
 def _is_proven(batch: Batch) -> bool:
     """Whether the connection's private channel is known to reach it."""
-    return not batch.exchange.opening and _now() - batch.inbox.unproven > _PROVEN_AFTER
+    return not batch.exchange.opening and milliseconds() - batch.inbox.unproven > _PROVEN_AFTER
 
 
 def _cut(batch: Batch) -> None:
@@ -324,7 +321,7 @@ def _entries(messages: list[Text | Binary | Close]) -> Iterator[Frames | Shut]:
             yield Frames(frames)
             yield Shut(message.code or NORMAL, message.reason)
             return
-        content = message.text if isinstance(message, Text) else message.data
+        content = _content(message)
         check_size(content)
         if frames and (size + len(content) > _ENTRY_SIZE or len(frames) == _ENTRY_COUNT):
             yield Frames(frames)
@@ -343,11 +340,13 @@ def check_size(content: str | bytes) -> None:
         )
 
 
-def _item(batch: Batch, message: Text | Binary | Close) -> Item:
-    if isinstance(message, Text):
-        return Item(_channel(batch), TextMessage(message.text))
-    assert isinstance(message, Binary)
-    return Item(_channel(batch), BinaryMessage(message.data))
+def _content(message: Text | Binary) -> str | bytes:
+    return message.text if isinstance(message, Text) else message.data
+
+
+def _item(batch: Batch, message: Text | Binary) -> Item:
+    published = TextMessage(message.text) if isinstance(message, Text) else BinaryMessage(message.data)
+    return Item(_channel(batch), published)
 
 
 def _settling(batch: Batch) -> list[str]:
@@ -358,7 +357,7 @@ def _settling(batch: Batch) -> list[str]:
     joined = batch.inbox.joined
     if batch.exchange.opening or not joined:
         return []
-    now = _now()
+    now = milliseconds()
     for group in [group for group, since in joined.items() if since < now - int(joining.EXPIRY * 1_000)]:
         # It is listed no more.
         del joined[group]
@@ -412,7 +411,7 @@ def follow_up(batch: Batch) -> None:
 def _delays(inbox: Inbox) -> tuple[float, ...]:
     if inbox.pinged:
         return _AFTER_PING
-    return _AFTER_PUBLISH if inbox.published else _SOON
+    return _AFTER_PUBLISH if inbox.published else followup.DELAYS
 
 
 def _is_new_reader(batch: Batch) -> bool:

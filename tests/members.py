@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from grip_consumers import batch, groups, inbox, joining, mailbox
+from grip_consumers import batch, groups, joining, mailbox
 from grip_consumers.protocol import BinaryMessage, CloseAction, Event, Open, PingMessage, Pong, TextMessage
 
 from .batches import OF_THE_PROXY, Answer, Site
@@ -163,7 +163,7 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.offset = 0.0
         own = types.SimpleNamespace(time=self.time, time_ns=lambda: int(self.time() * 1e9))
-        for module in (batch, inbox, joining):
+        for module in (batch, joining):
             monkeypatch.setattr(module, "time", own)
         monkeypatch.setattr(groups, "Listing", functools.partial(self._listing, groups.Listing))
         monkeypatch.setattr(mailbox.get(), "_clock", self.time)

@@ -184,7 +184,7 @@ def test_what_always_fails_comes_to_an_end(scene: Scene, caplog: Any) -> None:
 
 
 def test_unless_told_otherwise_it_looks_several_times_within_a_few_seconds(scene: Scene) -> None:
-    delays = followup._Watch("channel", {}, followup._DELAYS).delays
+    delays = followup._Watch("channel", {}, followup.DELAYS).delays
     assert list(delays) == sorted(delays)
     assert (delays[0] < 0.1, 1 < delays[-1] < 10) == (True, True)
     scene.append("log")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgpack
 
@@ -94,18 +94,14 @@ class ConnectionState:
         if found != _FORMAT:
             raise ValueError(f"expected a state of format {_FORMAT}, got one of format {found!r:.20}")
         inbox = content.pop() if content else None
-        if (
-            [*map(type, content)] != _TYPES
-            or type(inbox) is not list
-            or (inbox and [*map(type, inbox)] != _INBOX_TYPES)
-        ):
+        if [*map(type, content)] != _TYPES or not _is_inbox(inbox):
             raise ValueError(f"expected the {len(_TYPES) + 1} parts of a state of format {_FORMAT}, got other ones")
         state = cls(*content)
         state.inbox = Inbox(*inbox)
         return state
 
 
-def _is_inbox(value: Any) -> bool:
+def _is_inbox(value: Any) -> TypeGuard[list[Any]]:
     return value == [] or (type(value) is list and [*map(type, value)] == _INBOX_TYPES)
 
 
