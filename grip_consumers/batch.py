@@ -313,18 +313,33 @@ class Batch:
         if group in self.groups:
             return
         self.groups[group] = cursor
+        self.inbox.left.pop(group, None)
+        self._make_room()
         if self.exchange.state is State.OPEN:
             self._subscribe(group)
 
     def leave(self, group: str) -> None:
-        """End the membership, if there is one."""
+        """End the membership, if there is one. Senders leave the connection out as soon as it is listed as leaving."""
         if group not in self.groups:
             return
         del self.groups[group]
         self.joins.discard(group)
         self.inbox.joined.pop(group, None)
         if self.exchange.state is State.OPEN:
-            self.exchange.unsubscribe(self._grip_channel(group))
+            # Pushpin looks at a subscription's filter when it sends, which can be a while after it took the publish:
+            # were the subscription gone by then, the message would pass.
+            self.inbox.left[group] = milliseconds()
+
+    def unsubscribe(self, group: str) -> None:
+        """End the subscription to the channel of a group that was left."""
+        del self.inbox.left[group]
+        self.exchange.unsubscribe(self._grip_channel(group))
+
+    def _make_room(self) -> None:
+        """The proxy counts the groups that were left, too."""
+        left = self.inbox.left
+        while left and len(self.groups) + len(left) + _BESIDE_GROUPS > self.settings.subscription_limit:
+            self.unsubscribe(next(iter(left)))
 
     @property
     def can_skip(self) -> bool:

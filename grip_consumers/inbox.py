@@ -50,6 +50,9 @@ _MESSAGE_SIZE = 900_000
 _PROVEN_AFTER = 2_000
 #: Milliseconds after which it is, once something has come by a channel that was subscribed to no later.
 _SETTLED_AFTER = 500
+#: Milliseconds after which a group that was left is unsubscribed from: what senders have published past the connection
+#: is through the proxy, and at the next callback, `_LATE` seconds further on at most, they still know that it has left.
+_LEFT_AFTER = 5_000
 #: What the pings carry that ask whether a client has all copies.
 _SETTLING = b"settling"
 #: Milliseconds for which a published message may wait for its turn in the proxy: a response would overtake it.
@@ -82,6 +85,9 @@ def may_have_mail(batch: Batch) -> bool:
     if exchange.parting or inbox.closing:
         return False
     if exchange.empty or inbox.expecting or inbox.pinged or inbox.published or batch.stack_runs or not batch.can_skip:
+        return True
+    if inbox.left:
+        # Not mail, but something to be done in time.
         return True
     if inbox.joined and max(inbox.joined.values()) > milliseconds() - int(joining.EXPIRY * 1_000):
         return True
@@ -207,6 +213,30 @@ def _read(batch: Batch, log: str, entries: Log) -> Iterator[Entry]:
 
 def send_off(batch: Batch) -> Callable[[], None] | None:
     """What has to be done, with mailbox and proxy, before the response is made; None if nothing."""
+    delivering = _delivering(batch)
+    if not batch.inbox.left or batch.ended or batch.exchange.state is not State.OPEN:
+        return delivering
+
+    def both() -> None:
+        _unsubscribe(batch)
+        if delivering is not None:
+            delivering()
+
+    return both
+
+
+def _unsubscribe(batch: Batch) -> None:
+    """End the subscriptions to groups that were left a while ago. The proxy is to call back in time for that."""
+    now = milliseconds()
+    for group in [group for group, since in batch.inbox.left.items() if since < now - _LEFT_AFTER]:
+        batch.unsubscribe(group)
+    if batch.inbox.left or refresher.is_late():
+        batch.exchange.keep_alive_interval(_LATE)
+    else:
+        batch.exchange.keep_alive_interval(0)
+
+
+def _delivering(batch: Batch) -> Callable[[], None] | None:
     exchange = batch.exchange
     if exchange.state not in _DELIVERING or not batch.settings.subscription_limit:
         return None

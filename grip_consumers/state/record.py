@@ -9,7 +9,7 @@ import msgpack
 
 __all__ = ["ConnectionState", "Inbox"]
 
-_FORMAT = 2
+_FORMAT = 3
 
 
 @dataclass
@@ -23,6 +23,8 @@ class Inbox:
     cursor: int = 0
     #: When it joined the groups whose publishes may still pass it by.
     joined: dict[str, int] = field(default_factory=dict)
+    #: When it left the groups to whose channels it is still subscribed.
+    left: dict[str, int] = field(default_factory=dict)
     #: When it was accepted; 0 as soon as something came by its private channel.
     unproven: int = 0
     #: When a message was published to it that no response had room for; and when it was pinged. What is sent next
@@ -39,7 +41,7 @@ class Inbox:
         """One of its own."""
         # Written out: this is done for each batch, and copy.copy takes four times as long.
         rest = self.unproven, self.published, self.pinged, self.expecting, self.outgoing, self.closing
-        return Inbox(self.cursor, dict(self.joined), *rest)
+        return Inbox(self.cursor, dict(self.joined), dict(self.left), *rest)
 
     def as_list(self) -> list[Any]:
         """The values in their order; none if it is a new one."""
@@ -106,4 +108,4 @@ def _is_inbox(value: Any) -> TypeGuard[list[Any]]:
 
 
 _TYPES = [str, bytes, str, dict, bool, bytes, bytes]
-_INBOX_TYPES = [int, dict, int, int, int, bool, int, bool]
+_INBOX_TYPES = [int, dict, dict, int, int, int, bool, int, bool]

@@ -17,7 +17,7 @@ STATE = ConnectionState(
     attributes=b"\x00a",
     scope=b"\xffs",
     inbox=Inbox(
-        cursor=1_700_000_000_000_002, joined={"é": 7}, unproven=8, published=9, expecting=True, pinged=10, closing=True
+        1_700_000_000_000_002, {"é": 7}, {"ü": 6}, unproven=8, published=9, pinged=10, expecting=True, closing=True
     ),
 )
 
@@ -65,21 +65,21 @@ def test_equal_states_give_equal_bytes_and_other_states_others() -> None:
 @pytest.mark.parametrize(
     "parts",
     [
-        *([], {}, 1, None, "state", [3, *[b""] * 8], ["2"], [{}], [[2]]),
-        [2],
+        *([], {}, 1, None, "state", [2, *[b""] * 8], ["3"], [{}], [[3]]),
+        [3],
         [1, "a:B", b"", "n", [], False, b"", b""],
-        [2, "a:B", b"", "n", {}, False, b"", b""],
-        [2, "a:B", b"", "n", {}, False, b"", b"", [], b""],
-        [2, b"a:B", b"", "n", {}, False, b"", b"", []],
-        [2, "a:B", b"", "n", [], False, b"", b"", []],
-        [2, "a:B", b"", "n", None, False, b"", b"", []],
-        [2, "a:B", b"", "n", {}, False, b"", b"", None],
-        [2, "a:B", b"", "n", {}, False, b"", b"", [0, {}, 0, 0, False, 0]],
+        [3, "a:B", b"", "n", {}, False, b"", b""],
+        [3, "a:B", b"", "n", {}, False, b"", b"", [], b""],
+        [3, b"a:B", b"", "n", {}, False, b"", b"", []],
+        [3, "a:B", b"", "n", [], False, b"", b"", []],
+        [3, "a:B", b"", "n", None, False, b"", b"", []],
+        [3, "a:B", b"", "n", {}, False, b"", b"", None],
+        [3, "a:B", b"", "n", {}, False, b"", b"", [0, {}, {}, 0, 0, False, 0]],
     ],
     ids=repr,
 )
 def test_a_state_of_another_format_is_refused(parts: Any) -> None:
-    with pytest.raises(ValueError, match=r"expected .* format 2"):
+    with pytest.raises(ValueError, match=r"expected .* format 3"):
         ConnectionState.unpack(msgpack.packb(parts))
 
 
