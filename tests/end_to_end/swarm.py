@@ -15,6 +15,7 @@ import resource
 import secrets
 import shutil
 import sys
+import tempfile
 import time
 import uuid
 from collections import Counter
@@ -304,14 +305,12 @@ class Stream:
     Real Channels has its layer in the memory of its server: there a view does the same.
     """
 
-    def __init__(
-        self, site: Site, group: str, sender: str, *, count: int, interval: float = 0.0, seconds: float | None = None
-    ) -> None:
+    def __init__(self, site: Site, group: str, sender: str, *, count: int, interval: float = 0.0) -> None:
         self.group, self.sender = group, sender
         self._site = site
-        self._what = {"group": group, "sender": sender, "count": count, "interval": interval}
-        self._what |= {} if seconds is None else {"seconds": seconds}
-        self._patience = PATIENCE + (seconds or 0.0)
+        self._folder = tempfile.TemporaryDirectory()
+        self._until = Path(self._folder.name) / "ended"
+        self._what = {"group": group, "sender": sender, "count": count, "interval": interval, "until": str(self._until)}
         self._process: asyncio.subprocess.Process | None = None
         self._sending: asyncio.Task[Any] | None = None
 
@@ -338,6 +337,7 @@ class Stream:
             await self._process.wait()
             # Its pipes are closed by the loop, which has to come round for that.
             await asyncio.sleep(0)
+        self._folder.cleanup()
 
     def begin(self) -> None:
         if self._process is None:
@@ -346,10 +346,14 @@ class Stream:
             assert self._process.stdin is not None
             self._process.stdin.write(b"go\n")
 
+    def end(self) -> None:
+        """Have it send no more, whatever its count."""
+        self._until.touch()
+
     async def sent(self) -> list[Note]:
         """What it has sent, when it is done."""
         if self._sending is not None:
-            numbers = (await asyncio.wait_for(self._sending, self._patience))["sent"]
+            numbers = (await asyncio.wait_for(self._sending, PATIENCE))["sent"]
         else:
             numbers = json.loads(await self._line())
         return [Note(self.group, self.sender, int(number), began, ended) for number, began, ended in numbers]
@@ -357,7 +361,7 @@ class Stream:
     async def _line(self) -> bytes:
         assert self._process is not None
         assert self._process.stdout is not None
-        return await asyncio.wait_for(self._process.stdout.readline(), self._patience)
+        return await asyncio.wait_for(self._process.stdout.readline(), PATIENCE)
 
 
 # Clients -----------------------------------------------------------------------------------------------------

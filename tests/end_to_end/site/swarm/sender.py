@@ -11,20 +11,19 @@ import asyncio
 import json
 import sys
 import time
+from pathlib import Path
 
 import django
 
 from grip_consumers.layers import get_channel_layer
 
 
-async def send_numbers(
-    group: str, sender: str, count: int, interval: float = 0.0, seconds: float = float("inf")
-) -> list[list[float]]:
-    """Send numbers from 1 to `count`, but for `seconds` at most; one each `interval` seconds, if it goes that fast."""
+async def send_numbers(group: str, sender: str, count: int, until: str, interval: float = 0.0) -> list[list[float]]:
+    """Send numbers from 1 to `count`, one each `interval` seconds at best, until there is a file `until`."""
     layer = get_channel_layer()
     sent: list[list[float]] = []
-    due = start = time.monotonic()
-    while len(sent) < count and due - start < seconds:
+    due, end = time.monotonic(), Path(until)
+    while len(sent) < count and not end.exists():
         await asyncio.sleep(due - time.monotonic())
         began = time.monotonic()
         number = len(sent) + 1
