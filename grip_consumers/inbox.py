@@ -429,7 +429,9 @@ def follow_up(batch: Batch) -> None:
     For what is sent until then, and the callbacks that are asked for until then, go nowhere.
     """
     state = batch.exchange.state
-    batch.inbox.closing = state is State.CLOSING and not batch.inbox.expecting
+    if state is State.CLOSING and not batch.inbox.expecting:
+        # For good: the batches that its callbacks still bring know nothing of the close.
+        batch.inbox.closing = True
     if batch.inbox.expecting or (state is State.OPEN and (batch.joins or _is_new_reader(batch))):
         ends = {private_log(batch.channel_name): batch.inbox.cursor}
         if batch.inbox.expecting:

@@ -1063,6 +1063,26 @@ def test_a_handler_that_closes_runs_for_each_and_disconnect_gets_its_code(site):
     assert GOODBYES == [("ann", 4005), ("bob", 4005)]
 
 
+def test_a_connection_that_was_closed_handles_no_event_in_callbacks_that_were_under_way(site):
+    GOODBYES.clear()
+
+    @importable
+    class Ends(Counting):
+        def note(self, event):
+            self.name += event["text"]
+            self.close(code=4005)
+
+    _, (ann,) = crowd_of(site, Ends, "ann")
+    for text in ("", " again", " and again"):
+        send("g", {"type": "note", "text": text})
+        # With what the client had sent before it heard of the close, and without.
+        ann.post()
+        ann.post(Ping(b""))
+    ann.post(Close(4005))
+    closed = ("close", 4005, "")
+    assert (ann.got, GOODBYES) == ([closed, *[("pong", b"")] * 3, closed], [("ann", 4005)])
+
+
 def _ending(error):
     def note(self, event):
         self.send(text_data="before")
