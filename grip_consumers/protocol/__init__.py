@@ -8,6 +8,7 @@ clock or a setting.
     exchange    one batch, its answer, and the states in between
     control     messages to the proxy inside the stream
     items       what is published to channels
+    holds       what has the proxy hold an ordinary response open
     headers     names and rules of the headers
     signature   verification of Grip-Sig
     errors      whose fault it is
@@ -33,13 +34,21 @@ from .events import (
 )
 from .exchange import REJECTION_BODY_MAX, RESPONSE_BODY_MAX, Exchange, Response, State
 from .headers import CONTENT_TYPE, is_batch
+from .holds import Channel, Hold, parse_last
 from .items import (
     PUBLISH_MAX,
     BinaryMessage,
     CloseAction,
+    HeldResponse,
     Item,
+    Message,
+    OtherMessage,
     PingMessage,
     RefreshAction,
+    ResponseHint,
+    StreamChunk,
+    StreamClose,
+    StreamHint,
     TextMessage,
     encode_publish,
 )
@@ -57,16 +66,21 @@ __all__ = [
     "RESPONSE_BODY_MAX",
     "Binary",
     "BinaryMessage",
+    "Channel",
     "Close",
     "CloseAction",
     "Decoder",
     "Disconnect",
     "Event",
     "Exchange",
+    "HeldResponse",
+    "Hold",
     "Item",
     "Key",
     "LocalProtocolError",
+    "Message",
     "Open",
+    "OtherMessage",
     "Ping",
     "PingMessage",
     "Pong",
@@ -74,7 +88,11 @@ __all__ = [
     "RefreshAction",
     "RemoteProtocolError",
     "Response",
+    "ResponseHint",
     "State",
+    "StreamChunk",
+    "StreamClose",
+    "StreamHint",
     "Text",
     "TextMessage",
     "Verifier",
@@ -84,4 +102,5 @@ __all__ = [
     "encode_publish",
     "headers",
     "is_batch",
+    "parse_last",
 ]

@@ -33,6 +33,7 @@ __all__ = [
     "WEBSOCKET_EXTENSION",
     "accept_headers",
     "check_token",
+    "check_tokens",
     "check_value",
     "is_batch",
     "reject_headers",
@@ -93,6 +94,15 @@ def check_token(text: str, what: str) -> str:
         msg = f"expected {what} of letters, digits and !#$%&'*+-.^_`|~ only, got {text!r:.60}"
         raise LocalProtocolError(msg)
     return text
+
+
+def check_tokens(texts: object, what: str) -> None:
+    """Check a sequence of tokens, each called `what`, that is not a single str. Raises LocalProtocolError."""
+    if not isinstance(texts, (list, tuple)):
+        msg = f"expected a list or tuple for {what} each, got {type(texts).__name__}: {texts!r:.60}"
+        raise LocalProtocolError(msg)
+    for text in texts:
+        check_token(text, what)
 
 
 def check_value(text: str, what: str) -> str:

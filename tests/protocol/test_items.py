@@ -7,9 +7,15 @@ import pytest
 from grip_consumers.protocol import (
     BinaryMessage,
     CloseAction,
+    HeldResponse,
     Item,
     LocalProtocolError,
+    OtherMessage,
     RefreshAction,
+    ResponseHint,
+    StreamChunk,
+    StreamClose,
+    StreamHint,
     TextMessage,
     encode_publish,
 )
@@ -28,6 +34,51 @@ from grip_consumers.protocol import (
 )
 def test_each_message_has_its_format(message, expected):
     assert Item("room", message).as_dict() == {"channel": "room", "formats": {"ws-message": expected}}
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (StreamChunk("hé\n"), {"content": "hé\n"}),
+        (StreamChunk(b"\x00\xff", ("build-id",)), {"content-bin": "AP8=", "content-filters": ["build-id"]}),
+        (StreamClose(), {"action": "close"}),
+        (StreamHint(), {"action": "hint"}),
+    ],
+)
+def test_each_message_to_a_stream_has_its_format(message, expected):
+    assert Item("room", message).as_dict() == {"channel": "room", "formats": {"http-stream": expected}}
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (HeldResponse(), {"code": 200, "body-bin": ""}),
+        (
+            HeldResponse(201, "Made", [("X-A", "1"), ("X-A", "2")], "é", ["var-subst"]),
+            {
+                "code": 201,
+                "reason": "Made",
+                "headers": [["X-A", "1"], ["X-A", "2"]],
+                "body": "é",
+                "content-filters": ["var-subst"],
+            },
+        ),
+        (ResponseHint(), {"action": "hint"}),
+        (OtherMessage("http-response", {"body": "x"}), {"body": "x"}),
+    ],
+)
+def test_each_message_to_a_held_request_has_its_format(message, expected):
+    assert Item("room", message).as_dict() == {"channel": "room", "formats": {"http-response": expected}}
+
+
+def test_one_item_carries_a_message_of_each_format():
+    item = Item("room", [TextMessage("a"), StreamChunk("b"), HeldResponse(body="c"), OtherMessage("odd", {})])
+    assert item.as_dict()["formats"] == {
+        "ws-message": {"content": "a"},
+        "http-stream": {"content": "b"},
+        "http-response": {"code": 200, "body": "c"},
+        "odd": {},
+    }
 
 
 def test_optional_parts_appear_when_given():
@@ -65,6 +116,24 @@ def test_items_are_values():
         (lambda: Item("a\nb", RefreshAction()), "channel name"),
         (lambda: Item("a\ud800", RefreshAction()), "channel name"),
         (lambda: Item("a", "text"), "expected a message or an action, got str"),
+        (lambda: Item("a", []), "one message, or several of different formats, got none"),
+        (lambda: Item("a", [TextMessage("x"), RefreshAction()]), "different formats, got ws-message, ws-message"),
+        (lambda: Item("a", [TextMessage("x"), "y"]), "expected a message or an action, got str"),
+        (lambda: StreamChunk("\ud800"), "expected content that UTF-8 can encode"),
+        (lambda: StreamChunk(None), "expected content of type bytes"),
+        (lambda: StreamChunk("x", "build-id"), "expected a list or tuple for a filter name each, got str"),
+        (lambda: StreamChunk("x", ["a b"]), "expected a filter name"),
+        (lambda: HeldResponse("x"), "expected a status"),
+        (lambda: HeldResponse(99), "expected a status"),
+        (lambda: HeldResponse(200, "a\nb"), "expected a reason phrase"),
+        (lambda: HeldResponse(headers=[("X-A", "a\r\nb")]), "expected the value of X-A"),
+        (lambda: HeldResponse(headers=[("X A", "a")]), "expected a header name"),
+        (lambda: HeldResponse(body=5), "expected content of type bytes"),
+        (lambda: HeldResponse(filters=["a,b"]), "expected a filter name"),
+        (lambda: OtherMessage("a b", {}), "expected the name of a format"),
+        (lambda: OtherMessage("a", "text"), "that JSON can say, got ValueError"),
+        (lambda: OtherMessage("a", {"x": b"y"}), "that JSON can say, got TypeError"),
+        (lambda: OtherMessage("a", {"x": "\ud800"}), "that JSON can say, got UnicodeEncodeError"),
         (lambda: Item("a", RefreshAction(), id=5), "expected an id of type str"),
         (lambda: Item("a", RefreshAction(), prev_id="\ud800"), "expected a previous id"),
         (lambda: Item("a", RefreshAction(), meta={"k": 1}), "expected the meta value of k of type str"),
