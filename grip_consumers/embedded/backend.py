@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from .connection import Request, Response
@@ -42,7 +42,7 @@ class Backend:
 
     Args:
         app: the application.
-        handshake: the scope of the client's handshake.
+        handshake: the scope of the client's handshake or request.
         response_limit: bytes after which a response is not read on.
     """
 
@@ -54,16 +54,16 @@ class Backend:
         self._scope = {name: handshake[name] for name in _INHERITED if name in handshake}
         self._scope["type"] = "http"
         self._scope["method"] = "POST"
-        self._scope["scheme"] = "https" if handshake.get("scheme") == "wss" else "http"
+        self._scope["scheme"] = "https" if handshake.get("scheme") in {"https", "wss"} else "http"
 
-    async def request(self, request: Request) -> Response:
-        """POST one batch and return the complete response.
+    async def request(self, request: Request, target: Mapping[str, Any] | None = None) -> Response:
+        """POST one batch, or what `target` changes in the scope, and return the complete response.
 
         As with any HTTP server, what the application still does after its response goes on beside later
         requests. Raises BackendError if the application raises, returns early, or answers without end.
         """
         exchange = _Exchange(request.body, self._limit)
-        scope = {**self._scope, "headers": list(request.headers), "extensions": {}}
+        scope = {**self._scope, "headers": list(request.headers), "extensions": {}, **(target or {})}
         call = asyncio.ensure_future(self._call(scope, exchange))
         self._calls.add(call)
         call.add_done_callback(self._calls.discard)
@@ -79,7 +79,7 @@ class Backend:
         try:
             await self._app(scope, exchange.receive, exchange.send)
         except Exception as error:
-            logger.exception("The application raised an exception while it answered a batch.")
+            logger.exception("The application raised an exception while it answered the proxy.")
             exchange.fail(f"the application raised {type(error).__name__}")
         else:
             exchange.fail("the application returned without a complete response")

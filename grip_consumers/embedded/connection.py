@@ -63,6 +63,8 @@ class Limits:
         subscriptions: channels of one connection; what is more is ignored (and logged).
         keep_alive_minimum: seconds; a shorter Keep-Alive-Interval is raised to it.
         outgoing_messages: messages waiting for a slow client; published ones beyond are dropped (and logged).
+        queued_items: the same for a held response.
+        request_bytes: body of a request up to which it can be repeated when it is held.
     """
 
     batch_events: int = 1_000
@@ -71,6 +73,8 @@ class Limits:
     subscriptions: int = 20
     keep_alive_minimum: float = 20.0
     outgoing_messages: int = 1_000
+    queued_items: int = 100
+    request_bytes: int = 1_000_000
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jwt
@@ -19,7 +19,7 @@ from grip_consumers.protocol import PUBLISH_MAX
 
 from .effects import CloseClient, PingClient, Refresh, Send
 from .handshake import Header
-from .hub import Hub, Item, Published
+from .hub import Answer, Chunk, Close, Hint, Hub, Item, Published
 
 __all__ = ["ControlError", "answer", "authenticate", "read_items"]
 
@@ -65,7 +65,7 @@ def authenticate(headers: list[Header], key: bytes, issuer: str) -> None:
 def read_items(body: bytes) -> list[Item]:
     """Return the items of a publish request; if one of them is malformed, ControlError(400) says why.
 
-    Items without the format `ws-message` are for other transports and left out.
+    Items without a format known here are for other transports and left out.
     """
     try:
         document = json.loads(body)
@@ -104,9 +104,21 @@ def _read_item(entry: object) -> Item | None:
     formats = _typed(entry, "formats", dict)
     if not formats:
         raise ControlError(400, "Invalid format: no formats specified.")
-    if "ws-message" not in formats:
+    read: dict[str, Any] = {
+        name: reader(_typed(formats, name, dict)) for name, reader in _READERS.items() if name in formats
+    }
+    if not read:
         return None
-    return Item(channel, _read_message(_typed(formats, "ws-message", dict)), identifier, meta)
+    return Item(
+        channel,
+        read.get("ws-message"),
+        identifier,
+        meta,
+        _optional(entry, "prev-id", str, None),
+        read.get("http-stream"),
+        read.get("http-response"),
+        not _optional(entry, "no-seq", bool, False),
+    )
 
 
 def _read_message(message: Mapping[str, Any]) -> Published:
@@ -133,6 +145,69 @@ def _read_close(message: Mapping[str, Any]) -> CloseClient:
     if len(reason.encode("utf-8", "replace")) > _REASON_BYTES:
         raise _invalid(f"expected a reason of at most {_REASON_BYTES} bytes", reason)
     return CloseClient(code, reason)
+
+
+def _read_chunk(message: Mapping[str, Any]) -> Chunk | Close | Hint:
+    action = _optional(message, "action", str, "send")
+    if action == "close":
+        return Close()
+    if action == "hint":
+        return Hint()
+    if action != "send":
+        raise _invalid("expected the action send, close or hint", action)
+    content = _read_content(message, "http-stream", "content")
+    return Chunk(content, _read_filters(message))
+
+
+def _read_answer(message: Mapping[str, Any]) -> Answer | Hint:
+    action = _optional(message, "action", str, "send")
+    if action == "hint":
+        return Hint()
+    if action != "send":
+        raise _invalid("expected the action send or hint", action)
+    status = _optional(message, "code", int, 200)
+    if not 100 <= status <= 999:
+        raise _invalid("expected a code of three digits", status)
+    reason = _optional(message, "reason", str, "")
+    body = _read_content(message, "http-response", "body")
+    return Answer(status, reason, _read_headers(message.get("headers")), body, _read_filters(message))
+
+
+def _read_content(message: Mapping[str, Any], form: str, name: str) -> bytes:
+    if f"{name}-bin" in message:
+        return _from_base64(_typed(message, f"{name}-bin", str))
+    if name not in message:
+        raise ControlError(400, f"Invalid format: {form!r} does not contain {name!r} or '{name}-bin'.")
+    content: str = _typed(message, name, str)
+    return content.encode("utf-8", "replace")
+
+
+def _read_filters(message: Mapping[str, Any]) -> tuple[str, ...] | None:
+    filters = _optional(message, "content-filters", list, None)
+    return None if filters is None else tuple(map(str, filters))
+
+
+def _read_headers(given: object) -> list[Header]:
+    pairs = list(given.items()) if isinstance(given, dict) else given or []
+    if not isinstance(pairs, list):
+        raise _invalid("expected headers as an object or a list", given)
+    found: list[Header] = []
+    for pair in pairs:
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not all(map(_is_header_text, pair)):
+            raise _invalid("expected headers as pairs of a name and a value on one line", pair)
+        found.append((pair[0].encode(), pair[1].encode()))
+    return found
+
+
+def _is_header_text(part: object) -> bool:
+    return isinstance(part, str) and not any(control in part for control in "\r\n\0")
+
+
+_READERS: Mapping[str, Callable[[Mapping[str, Any]], object]] = {
+    "ws-message": _read_message,
+    "http-stream": _read_chunk,
+    "http-response": _read_answer,
+}
 
 
 def _from_base64(text: str) -> bytes:

@@ -14,6 +14,7 @@ from .backend import Application, Backend, Message, Receive, Scope, Send
 from .connection import Connection, Limits
 from .handshake import Signer
 from .hub import Hub
+from .passage import Passage
 from .session import Session
 
 __all__ = ["EmbeddedProxy"]
@@ -26,9 +27,10 @@ _REFUSAL = "Client not allowed to send WebSocket events directly."
 class EmbeddedProxy:
     """An ASGI 3 application: a GRIP proxy for development and tests, around the project's application.
 
-    WebSockets end here; the wrapped application sees them as WebSocket-over-HTTP requests. Plain HTTP and the
-    lifespan go through untouched, with two exceptions: what lies under `control_path` is answered here
-    (publishing, see `control`), and a client's own WebSocket-over-HTTP request gets 403, as from Pushpin.
+    WebSockets end here; the wrapped application sees them as WebSocket-over-HTTP requests. Plain HTTP goes through as
+    it comes, signed and without what the client put into `Grip-*` headers; a response with `Grip-Hold` is held. What
+    lies under `control_path` is answered here (publishing, see `control`), and a client's own WebSocket-over-HTTP
+    request gets 403, as from Pushpin.
 
     All state is in this process, so exactly one process may serve: no reloading workers behind one port.
     PING frames of the client are answered by the ASGI server and reach neither the proxy nor the backend, and
@@ -67,6 +69,8 @@ class EmbeddedProxy:
             await self._serve_control(scope, receive, send)
         elif scope["type"] == "http" and _claims_to_be_a_batch(scope):
             await _respond(send, 403, _REFUSAL)
+        elif scope["type"] == "http":
+            await Passage(self.app, self.hub, self._signer, self._limits).run(scope, receive, send)
         else:
             await self.app(scope, receive, send)
 

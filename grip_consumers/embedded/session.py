@@ -32,7 +32,7 @@ from .effects import (
     Unsubscribe,
 )
 from .handshake import Signer
-from .hub import Hub, Published
+from .hub import Hub, Item, Published
 from .outbox import Outbox
 from .timers import Timers
 
@@ -72,6 +72,11 @@ class Session:
     def user(self) -> str | None:
         """What the filters compare."""
         return self._connection.grip.meta.get("user")
+
+    def receive(self, item: Item) -> None:
+        """Pass on what a published item says to WebSockets."""
+        if item.message is not None:
+            self.deliver(item.message)
 
     def deliver(self, message: Published) -> None:
         """Pass on a published message, or log that the client is too slow for it."""

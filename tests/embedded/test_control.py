@@ -8,7 +8,7 @@ import pytest
 from grip_consumers.discovery import ISSUER
 from grip_consumers.embedded.control import ControlError, answer, authenticate, read_items
 from grip_consumers.embedded.effects import CloseClient, Refresh, Send
-from grip_consumers.embedded.hub import Hub, Item
+from grip_consumers.embedded.hub import Answer, Chunk, Close, Hint, Hub, Item
 from grip_consumers.protocol import items
 
 from .rig import KEY, bearer
@@ -82,8 +82,52 @@ def test_binary_content_wins_over_text_as_in_pushpin() -> None:
 
 
 def test_items_for_other_transports_are_left_out() -> None:
-    body = b'{"items": [{"channel": "c", "formats": {"http-stream": {"content": "a"}}}]}'
+    body = b'{"items": [{"channel": "c", "formats": {"xmpp-stanza": {"content": "a"}}}]}'
     assert read_items(body) == []
+
+
+def test_one_item_may_carry_a_message_of_each_format() -> None:
+    held = items.HeldResponse(201, "Made", [("X-A", "1")], b"\xff", filters=["build-id"])
+    messages = [items.TextMessage("w"), items.StreamChunk("é", filters=["var-subst"]), held]
+    (item,) = read_items(items.encode_publish([items.Item("c", messages, id="2", prev_id="1")]))
+    assert (item.message, item.id, item.prev_id, item.ordered) == (Send("w"), "2", "1", True)
+    assert item.stream == Chunk("é".encode(), ("var-subst",))
+    assert item.response == Answer(201, "Made", [(b"X-A", b"1")], b"\xff", ("build-id",))
+
+
+@pytest.mark.parametrize(
+    ("message", "stream", "response"),
+    [
+        (items.StreamChunk(b"\x00"), Chunk(b"\x00"), None),
+        (items.StreamClose(), Close(), None),
+        (items.StreamHint(), Hint(), None),
+        (items.ResponseHint(), None, Hint()),
+        (items.HeldResponse(), None, Answer(200, "", [], b"")),
+    ],
+    ids=["chunk", "close", "stream hint", "response hint", "response"],
+)
+def test_messages_for_held_responses_are_read_as_they_were_meant(
+    message: items.Message, stream: object, response: object
+) -> None:
+    (item,) = read_items(items.encode_publish([items.Item("c", message)]))
+    assert (item.message, item.stream, item.response) == (None, stream, response)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("http-stream", {"content": 5}),
+        ("http-stream", {"content-bin": "!!"}),
+        ("http-response", {"body": "x", "code": 99}),
+        ("http-response", {"body": "x", "headers": "X-A: 1"}),
+        ("http-response", {"body": "x", "headers": {"X-A": "1\r\nX-B: 2"}}),
+    ],
+    ids=["number", "no base64", "code", "headers", "line break"],
+)
+def test_what_no_held_response_could_be_sent_is_refused(name: str, message: dict[str, Any]) -> None:
+    with pytest.raises(ControlError) as caught:
+        read_items(json.dumps({"items": [{"channel": "c", "formats": {name: message}}]}).encode())
+    assert caught.value.status == 400
 
 
 @pytest.mark.parametrize(
