@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
@@ -34,7 +35,10 @@ class _Holder(Generic[T]):
             atexit.register(_close_all)
         _open[id(self)] = (self.pid, held, close)
 
-    def __del__(self) -> None:
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        if is_finalizing():
+            # `_close_all` has been there, and this module's names may be gone.
+            return
         _open.pop(id(self), None)
         if self.pid != os.getpid():
             _inherited.append(self.held)

@@ -60,3 +60,16 @@ def test_a_child_process_makes_its_own_and_leaves_its_parents_open() -> None:
     )
     # Once by the child, which closes what it made, and once by the parent.
     assert (run.returncode, run.stdout.split("\n")) == (0, ["closed True", "closed True", ""]), run.stderr
+
+
+def test_nothing_is_said_when_the_process_ends() -> None:
+    code = (
+        "from grip_consumers import mailbox\n"
+        "from grip_consumers.mailbox.per_thread import PerThread\n"
+        "mailbox.kept = PerThread(object, lambda held: None)\n"
+        "mailbox.kept.get()\n"
+    )
+    command = [sys.executable, "-m", "django", "shell", "--verbosity", "0", "--command", code]
+    env = environment({"DJANGO_SETTINGS_MODULE": "tests.settings"})
+    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30, cwd=ROOT, env=env)
+    assert (run.returncode, run.stderr) == (0, "")
