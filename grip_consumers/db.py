@@ -10,7 +10,7 @@ import weakref
 from typing import Any, ParamSpec, TypeVar
 
 from asgiref.sync import SyncToAsync, sync_to_async
-from django.db import close_old_connections, connections
+from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
@@ -27,11 +27,21 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+def close_old_connections() -> None:
+    """As Django's `close_old_connections`, but for those in a transaction: to close one would roll it back unseen.
+
+    A view sends to a group within its transaction, and a handler that runs for all members does so in its thread.
+    """
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close_if_unusable_or_obsolete()
+
+
 class DatabaseSyncToAsync(SyncToAsync[P, R]):
     """A ``sync_to_async`` for code that uses the ORM.
 
     Closes database connections that have broken or outlived ``CONN_MAX_AGE`` before and after each call, in
-    the thread that makes the call.
+    the thread that makes the call; not one that is in a transaction, whose caller would lose it.
     """
 
     def thread_handler(self, loop: Any, *args: Any, **kwargs: Any) -> Any:

@@ -287,6 +287,56 @@ def test_with_a_real_database_one_hop_closes_what_a_query_left_open(tmp_path: Pa
     assert run_python(SCRIPT, str(tmp_path / "db.sqlite3")) == "[False, True] False"
 
 
+IN_A_TRANSACTION = """
+import sys, types, django
+from django.conf import settings
+urls = sys.modules["no_urls"] = types.ModuleType("no_urls")
+urls.urlpatterns = []
+settings.configure(
+    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": sys.argv[1]}},
+    GRIP_MAILBOX="memory", GRIP_PROXIES=[], ROOT_URLCONF="no_urls", SECRET_KEY="s")
+django.setup()
+from asgiref.sync import async_to_sync
+from django.db import connection, transaction
+from grip_consumers.db import database_sync_to_async
+from grip_consumers.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
+from grip_consumers.layers import get_channel_layer
+
+class Chat(WebsocketConsumer):
+    def by_thread(self, event):
+        self.send(text_data="x")
+
+class AsyncChat(AsyncWebsocketConsumer):
+    async def by_loop(self, event):
+        await self.send(text_data="x")
+
+Chat.as_asgi(), AsyncChat.as_asgi()
+
+def count():
+    with connection.cursor() as cursor:
+        return cursor.execute("SELECT count(*) FROM note").fetchone()[0]
+
+def send(kind):
+    if kind == "query":
+        async_to_sync(database_sync_to_async(count))()
+    else:
+        async_to_sync(get_channel_layer().group_send)("g", {"type": kind})
+
+connection.cursor().execute("CREATE TABLE note (x)")
+committed = []
+for kind in ("query", "by.thread", "by.loop"):
+    with transaction.atomic():
+        connection.cursor().execute("INSERT INTO note VALUES (1)")
+        transaction.on_commit(lambda: committed.append(kind))
+        send(kind)
+print(count(), committed)
+"""
+
+
+def test_a_transaction_outlives_what_is_done_and_sent_within_it(tmp_path: Path) -> None:
+    assert run_python(IN_A_TRANSACTION, str(tmp_path / "db.sqlite3")) == "3 ['query', 'by.thread', 'by.loop']"
+
+
 def run_python(code: str, *arguments: str) -> str:
     environment = {key: value for key, value in os.environ.items() if key != "DJANGO_SETTINGS_MODULE"}
     command = [sys.executable, "-W", "error", "-c", code, *arguments]
