@@ -6,6 +6,7 @@ An item that names the id of the one before it (`prev_id`) waits for that one a 
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
@@ -96,7 +97,7 @@ class Hub:
         self._clock = clock
         self._later = later or _on_the_loop
         self._channels: dict[str, dict[Subscriber, frozenset[str]]] = {}
-        self._seen: dict[tuple[str, str], float] = {}
+        self._seen: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._last: dict[str, str] = {}
         #: Of each channel, the items that wait, by the id that they wait for.
         self._waiting: dict[str, dict[str, Item]] = {}
@@ -187,10 +188,8 @@ class Hub:
 
     def _is_repeated(self, key: tuple[str, str]) -> bool:
         now = self._clock()
-        for known, at in list(self._seen.items()):
-            if now - at < ID_MEMORY:
-                break
-            del self._seen[known]
+        while self._seen and now - next(iter(self._seen.values())) >= ID_MEMORY:
+            self._seen.popitem(last=False)
         if key in self._seen:
             return True
         self._seen[key] = now

@@ -109,7 +109,7 @@ def _from_headers(status: int, headers: list[Header], body: bytes) -> dict[str, 
         "status": status,
         "headers": [item for item in without_grip(headers) if item[0].lower() != b"content-length"],
         "body": body,
-        "channels": tuple(_channel(*parts) for parts in _parameters(headers, b"grip-channel")),
+        "channels": tuple(_channel(*parts) for parts in _parameters(headers, b"grip-channel", of=True)),
         "meta": {name: value or "" for parts in _parameters(headers, b"grip-set-meta") for name, value in parts},
     }
     timeout = first_value(headers, b"grip-timeout")
@@ -123,23 +123,26 @@ def _from_headers(status: int, headers: list[Header], body: bytes) -> dict[str, 
     return found
 
 
-def _parameters(headers: Iterable[Header], name: bytes) -> list[list[tuple[str, str | None]]]:
-    """Return the parameters of each element of all headers of that name, values without quotes."""
+def _parameters(headers: Iterable[Header], name: bytes, *, of: bool = False) -> list[list[tuple[str, str | None]]]:
+    """Return the parameters of each element of all headers of that name, values without quotes.
+
+    With `of` an element begins with what its parameters are of: it stands first, as it is, equals signs and all.
+    """
     elements: list[list[tuple[str, str | None]]] = []
     for key, value in headers:
         if key.lower() == name:
-            elements += _elements(_text(value))
+            elements += _elements(_text(value), of=of)
     return elements
 
 
-def _elements(text: str) -> list[list[tuple[str, str | None]]]:
+def _elements(text: str, *, of: bool) -> list[list[tuple[str, str | None]]]:
     elements: list[list[tuple[str, str | None]]] = [[]]
     position = 0
     while position < len(text):
         part = _PART.match(text, position)
         if part is None or part.end() == position:
             raise InstructError(f"expected a header of parameters, got {text!r:.60}")
-        name, equals, value = part[1].partition("=")
+        name, equals, value = (part[1], "", "") if of and not elements[-1] else part[1].partition("=")
         elements[-1].append((name.strip(), _unquoted(value.strip()) if equals else None))
         if part[2] == ",":
             elements.append([])
@@ -160,15 +163,14 @@ def _channel(first: tuple[str, str | None], *others: tuple[str, str | None]) -> 
 
 
 def _keep_alive(headers: list[Header]) -> dict[str, Any]:
-    elements = _parameters(headers, b"grip-keep-alive")
+    elements = _parameters(headers, b"grip-keep-alive", of=True)
     if not elements:
         return {}
-    (data, rest), *others = elements[0]
+    (text, _), *others = elements[0]
     given = dict(others)
     mode = given.get("mode") or "idle"
     if mode not in {"idle", "interval"}:
         raise InstructError(f"expected the mode of Grip-Keep-Alive to be idle or interval, got {mode!r:.60}")
-    text = data if rest is None else f"{data}={rest}"
     return {
         "keep_alive": _decoded(text, given.get("format") or "raw"),
         "keep_alive_timeout": _number(given.get("timeout"), "the timeout of Grip-Keep-Alive", DEFAULT_TIMEOUT),
@@ -199,16 +201,14 @@ def _unescaped(escape: re.Match[bytes]) -> bytes:
 
 
 def _link(headers: list[Header]) -> dict[str, Any]:
-    for (target, rest), *others in _parameters(headers, b"grip-link"):
+    for (target, _), *others in _parameters(headers, b"grip-link", of=True):
         given = dict(others)
-        # The link's own query may hold an equals sign.
-        whole = target if rest is None else f"{target}={rest}"
         if given.get("rel") != "next":
             continue
-        if len(whole) < 3 or not (whole.startswith("<") and whole.endswith(">")):
-            raise InstructError(f"expected Grip-Link as <URI>; rel=next, got {whole!r:.60}")
+        if len(target) < 3 or not (target.startswith("<") and target.endswith(">")):
+            raise InstructError(f"expected Grip-Link as <URI>; rel=next, got {target!r:.60}")
         seconds = _number(given.get("timeout"), "the timeout of Grip-Link", DEFAULT_LINK_TIMEOUT)
-        return {"link": whole[1:-1], "link_timeout": seconds}
+        return {"link": target[1:-1], "link_timeout": seconds}
     return {}
 
 

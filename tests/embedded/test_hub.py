@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -101,6 +102,20 @@ def test_forgotten_ids_take_no_memory() -> None:
     now[0] = ID_MEMORY + 1
     hub.publish(Item("a", Send("x"), id="last"))
     assert len(hub._seen) == 1
+
+
+def test_what_a_publish_costs_does_not_grow_with_the_ids_that_are_remembered() -> None:
+    hub = Hub(lambda: 0.0)
+    for number in range(5_000):
+        hub.publish(Item("a", Send("x"), id=str(number)))
+    item = Item("a", Send("x"), id="last")
+    tracemalloc.start()
+    try:
+        hub.publish(item)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 10_000
 
 
 def test_an_item_that_is_early_waits_for_those_before_it() -> None:

@@ -52,6 +52,11 @@ def test_channels_come_with_ids_and_filters_in_one_header_or_several() -> None:
     assert instruct.channels == (Channel("a", "1", ("skip-self", "build-id")), Channel("grüße"), Channel("c", ""))
 
 
+def test_a_channel_may_have_an_equals_sign_in_its_name() -> None:
+    instruct = read(("Grip-Hold", "stream"), ("Grip-Channel", "user=5; prev-id=a=b, a = b, c="))
+    assert instruct.channels == (Channel("user=5", "a=b"), Channel("a = b"), Channel("c="))
+
+
 def test_meta_data_may_be_quoted() -> None:
     instruct = read(("Grip-Set-Meta", r'user=joe, id_format="a,b;\"c\\"'), ("Grip-Set-Meta", "more"))
     assert instruct.meta == {"user": "joe", "id_format": 'a,b;"c\\', "more": ""}
