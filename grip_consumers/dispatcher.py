@@ -23,7 +23,7 @@ from grip_consumers import conf, identity, mailbox
 from grip_consumers.batch import Batch, EndOfBatch
 from grip_consumers.db import database_sync_to_async
 from grip_consumers.exceptions import StateError
-from grip_consumers.handshake import STATE_META, BatchRequest
+from grip_consumers.handshake import ENDED, STATE_META, BatchRequest
 from grip_consumers.inbox import collect, follow_up, may_have_mail, send_off
 from grip_consumers.protocol import (
     Exchange,
@@ -37,7 +37,7 @@ from grip_consumers.registry import load_routing
 from grip_consumers.running import PlainDispatch, capture, revive, run_async, run_plain, scope_of
 from grip_consumers.state import ConnectionState, Reference, delete, load, open_token, save, seal_state
 from grip_consumers.types import ASGIApplication
-from grip_consumers.verification import verify
+from grip_consumers.verification import grace_for, verify
 
 __all__ = ["ENDED", "Dispatcher", "NoRoute"]
 
@@ -46,15 +46,8 @@ logger = logging.getLogger("grip_consumers.dispatcher")
 #: RFC 6455 §7.4.1 and its registry: the server cannot go on with this connection, but a new one will do.
 _SERVICE_RESTART = 1012
 
-#: What the proxy keeps in place of a state when the consumer is done, but the client has yet to answer our close.
-ENDED = "ended"
-
 #: When there is something to keep. A connection that the backend has closed lives until its client has answered.
 _KEPT = frozenset({State.OPEN, State.CLOSING})
-
-#: A client that vanished: proxies may sign this with a token that has expired meanwhile. It can do no more than end a
-#: connection whose state it brings along, so a day's grace costs nothing.
-_FAREWELL, _FAREWELL_GRACE = b"DISCONNECT\r\n", 86_400.0
 
 
 class NoRoute(ValueError):  # noqa: N818 - the outcome of a search, not a failure
@@ -83,7 +76,7 @@ class Dispatcher:
 
     def _handle_sync(self, request: BatchRequest) -> Response | None:
         job = _begin(request)
-        if isinstance(job, Response):
+        if job is None or isinstance(job, Response):
             return job
         try:
             job.load()
@@ -107,7 +100,7 @@ class Dispatcher:
     async def handle(self, request: BatchRequest) -> Response | None:
         """Answer a batch on this event loop; what is synchronous runs in a thread, once for the whole batch."""
         job = _begin(request)
-        if isinstance(job, Response):
+        if job is None or isinstance(job, Response):
             return job
         try:
             if job.needs_thread:
@@ -154,11 +147,13 @@ def _make_caches() -> None:
             caches[alias]
 
 
-def _begin(request: BatchRequest) -> Response | _Job:
-    """Verify and decode. A response, if the batch is refused or needs no consumer."""
+def _begin(request: BatchRequest) -> Response | _Job | None:
+    """Verify and decode. A response, if the batch is refused or needs no consumer; None if a view is to answer it."""
+    if request.state is None and request.view_state is not None:
+        return None
     settings = conf.get()
     try:
-        verify(request.signature, settings, grace=_FAREWELL_GRACE if request.body == _FAREWELL else 0.0)
+        verify(request.signature, settings, grace=grace_for(request.body))
         if not request.connection_id:
             raise RemoteProtocolError("expected a Connection-Id header, got none")
         events = decode(request.body, max_events=settings.batch_max_events, max_size=settings.batch_max_size)
@@ -205,7 +200,7 @@ class _Job:
         try:
             if request.state is None:
                 raise StateError("the batch brought no state, though it does not open a connection")
-            found, self.renew = open_token(request.state, request.connection_id, self.batch.settings)
+            found, self.renew = open_token(request.state, request.identity, self.batch.settings)
         except (StateError, ValueError) as error:
             if not self.batch.exchange.heartbeat:
                 self._restart(error)
@@ -233,7 +228,7 @@ class _Job:
         Raises SealBroken.
         """
         if self.reference is not None:
-            self._adopt(load(self.reference, self.batch.request.connection_id, self.batch.settings))
+            self._adopt(load(self.reference, self.batch.request.identity, self.batch.settings))
         if self.batch.settings.recheck_session and not self.batch.exchange.parting:
             self._recheck_session()
         if self.looks_for_mail and not self.batch.revoked:
@@ -276,7 +271,7 @@ class _Job:
         state = capture(batch) or (batch.state if self.renew else None)
         if state is None:
             return None
-        token, entries = seal_state(state, batch.request.connection_id, batch.settings)
+        token, entries = seal_state(state, batch.request.identity, batch.settings)
         batch.exchange.set_meta(STATE_META, token)
         if entries:
             return lambda: save(entries, batch.settings)

@@ -16,9 +16,13 @@ from grip_consumers.protocol import CONTENT_TYPE
 from grip_consumers.types import Scope
 
 __all__ = [
+    "ENDED",
     "STATE_META",
     "UNROUTED",
+    "VIEW_META",
     "BatchRequest",
+    "environ_headers",
+    "environ_parts",
     "from_asgi",
     "from_wsgi",
     "is_batch_environ",
@@ -28,6 +32,12 @@ __all__ = [
 
 #: The name of the meta value in which the proxy keeps a connection's sealed state.
 STATE_META = "State"
+
+#: The same for a connection that views answer: by its presence it is known that no consumer does.
+VIEW_META = "View-State"
+
+#: What the proxy keeps in place of a state when we are done, but the client has yet to answer our close.
+ENDED = "ended"
 
 #: The key of an `http` scope or environ that says: no websocket route matches, do not look again.
 UNROUTED = "grip_consumers.unrouted"
@@ -47,11 +57,22 @@ class BatchRequest:
     #: The sealed state that the proxy handed back; None when it keeps none.
     state: str | None
     body: bytes
-    #: For the log, as the request has it.
     path: str
     make_scope: Callable[[], Scope]
+    query: str = ""
     #: What the proxy says it can do (Grip-Feature), such as `filter:skip-users`.
     features: frozenset[str] = frozenset()
+    #: As `state`, of a connection that views answer.
+    view_state: str | None = None
+
+    @property
+    def identity(self) -> str:
+        """What a state is sealed for: the connection, and the URL that it was opened at.
+
+        A client that gets a post of its own past a proxy names the connection itself, and might take a state from
+        one URL to another.
+        """
+        return f"{self.connection_id} {self.path}?{self.query}"
 
 
 def is_batch_scope(scope: Mapping[str, Any]) -> bool:
@@ -87,6 +108,7 @@ _CONTENT_TYPE = CONTENT_TYPE.encode("ascii")
 def from_asgi(scope: Mapping[str, Any], body: bytes) -> BatchRequest:
     """The batch in an ASGI `http` request."""
     wanted = {b"connection-id": "", b"grip-sig": None, b"meta-state": None, b"grip-feature": ""}
+    wanted[b"meta-view-state"] = None
     for name, value in scope["headers"]:
         if name in wanted:
             # A repeated header is joined, so that it can only fail to verify or to open.
@@ -98,8 +120,10 @@ def from_asgi(scope: Mapping[str, Any], body: bytes) -> BatchRequest:
         state=wanted[b"meta-state"],
         body=body,
         path=scope["path"],
+        query=scope.get("query_string", b"").decode("latin-1"),
         make_scope=lambda: _websocket_scope(scope, _client_headers(scope["headers"])),
         features=_features(wanted[b"grip-feature"] or ""),
+        view_state=wanted[b"meta-view-state"],
     )
 
 
@@ -110,9 +134,11 @@ def from_wsgi(environ: Mapping[str, Any], body: bytes, *, decoded: bool = False)
         signature=environ.get("HTTP_GRIP_SIG"),
         state=environ.get("HTTP_META_STATE"),
         body=body,
-        path=environ.get("PATH_INFO", ""),
-        make_scope=lambda: _websocket_scope(_asgi_parts(environ, decoded), _client_headers(_environ_headers(environ))),
+        path="".join(_paths(environ, decoded)),
+        query=environ.get("QUERY_STRING", ""),
+        make_scope=lambda: _websocket_scope(environ_parts(environ, decoded), _client_headers(environ_headers(environ))),
         features=_features(environ.get("HTTP_GRIP_FEATURE", "")),
+        view_state=environ.get("HTTP_META_VIEW_STATE"),
     )
 
 
@@ -161,11 +187,12 @@ def _subprotocols(headers: list[tuple[bytes, bytes]]) -> list[str]:
     return [name.strip() for name in offered.decode("latin-1").split(",") if name.strip()]
 
 
-def _asgi_parts(environ: Mapping[str, Any], decoded: bool) -> dict[str, Any]:
-    """A WSGI environ in ASGI's terms (PEP 3333: text is bytes read as latin-1)."""
-    root, path = environ.get("SCRIPT_NAME", ""), environ.get("PATH_INFO", "") or "/"
-    if not decoded:
-        root, path = _text(root), _text(path)
+def environ_parts(environ: Mapping[str, Any], decoded: bool) -> dict[str, Any]:
+    """What an ASGI scope says of a request beside method and headers (PEP 3333: text is bytes read as latin-1).
+
+    `decoded`: Django has been there, and has put text in place of the path's bytes.
+    """
+    root, path = _paths(environ, decoded)
     path = root + path
     return {
         "http_version": environ.get("SERVER_PROTOCOL", "HTTP/1.1").rpartition("/")[2],
@@ -179,6 +206,12 @@ def _asgi_parts(environ: Mapping[str, Any], decoded: bool) -> dict[str, Any]:
     }
 
 
+def _paths(environ: Mapping[str, Any], decoded: bool) -> tuple[str, str]:
+    """Where the application is mounted, and the path behind that."""
+    root, path = environ.get("SCRIPT_NAME", ""), environ.get("PATH_INFO", "") or "/"
+    return (root, path) if decoded else (_text(root), _text(path))
+
+
 def _port(value: str | None) -> int:
     # Some servers take it from the Host header, where a client may write anything.
     return int(value) if value and value.isdecimal() else 0
@@ -188,7 +221,8 @@ def _text(value: str) -> str:
     return value.encode("latin-1").decode("utf-8", "replace")
 
 
-def _environ_headers(environ: Mapping[str, Any]) -> list[tuple[bytes, bytes]]:
+def environ_headers(environ: Mapping[str, Any]) -> list[tuple[bytes, bytes]]:
+    """The headers of a WSGI request, as a scope has them, but for those about its body."""
     return [
         (key[5:].replace("_", "-").lower().encode("latin-1"), value.encode("latin-1"))
         for key, value in environ.items()

@@ -12,12 +12,38 @@ from grip_consumers import discovery
 from grip_consumers.conf import Proxy, Settings
 from grip_consumers.protocol import Key, LocalProtocolError, RemoteProtocolError, Verifier
 
-__all__ = ["verify"]
+__all__ = ["grace_for", "is_signed", "verify"]
 
 logger = logging.getLogger("grip_consumers.security")
 
 #: Seconds between two warnings about refused batches.
 _WARNING_INTERVAL = 60
+
+
+def grace_for(body: bytes) -> float:
+    """The seconds for which an expired signature of a batch with that body is still good.
+
+    Proxies may sign with a token that has expired meanwhile when they report a client that vanished. It can do no
+    more than end a connection whose state it brings along, so a day's grace costs nothing.
+    """
+    return _FAREWELL_GRACE if body == _FAREWELL else 0.0
+
+
+_FAREWELL, _FAREWELL_GRACE = b"DISCONNECT\r\n", 86_400.0
+
+
+def is_signed(signature: str | None, settings: Settings) -> bool:
+    """Whether one of the proxies' keys, or the embedded proxy's, has signed a request.
+
+    Raises ImproperlyConfigured as `verify` does.
+    """
+    if not signature:
+        return False
+    try:
+        _verifier(settings.proxies or (), settings.secrets).verify(signature, time.time())
+    except RemoteProtocolError:
+        return False
+    return True
 
 
 def verify(signature: str | None, settings: Settings, *, grace: float = 0.0) -> None:

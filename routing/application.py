@@ -35,7 +35,12 @@ def get_default_application() -> Any:
 
 
 def websocket_application() -> ASGIApplication:
-    """The default application, for websocket scopes: Django's own ASGI application has no routes for them."""
+    """The default application, for websocket scopes.
+
+    Django's own ASGI application has no routes for them, nor has a project without ASGI_APPLICATION: its views answer.
+    """
+    if getattr(settings, "ASGI_APPLICATION", None) is None:
+        return _no_routes
     application: ASGIApplication = get_default_application()
     return _no_routes if isinstance(application, ASGIHandler) else application
 

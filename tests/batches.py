@@ -222,6 +222,11 @@ class Client:
         return self._keep(await self._post_asgi(data))
 
     @property
+    def identity(self) -> str:
+        """What the connection's state is sealed for."""
+        return f"{self.connection_id} {self.root_path}{self.path}?{self.query}"
+
+    @property
     def headers(self) -> list[tuple[str, str]]:
         """Without the content type."""
         own = [("Connection-Id", self.connection_id)] if self.connection_id else []
@@ -358,6 +363,7 @@ def make_site(way: str, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Site:
     monkeypatch.setattr(followup, "watch", lambda channel, ends, *delays: found.watched.append((channel, dict(ends))))
     # Consumers of other tests must not render this one's events.
     monkeypatch.setattr(registry, "_classes", weakref.WeakSet())
+    monkeypatch.setattr(registry, "_streams", weakref.WeakSet())
     settings.ASGI_APPLICATION = "tests.batches.application"
     settings.MIDDLEWARE = ["grip_consumers.GripMiddleware"]
     settings.ROOT_URLCONF = "tests.batches"

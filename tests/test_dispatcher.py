@@ -863,20 +863,33 @@ def _foreign(client):
     client.connection_id = "another"
 
 
+def _of_another_query(client):
+    client.query = "another=1"
+
+
 def _of_another_key(client):
-    client.meta["Meta-State"] = seal(b"i", client.connection_id, ["another key"])
+    client.meta["Meta-State"] = seal(b"i", client.identity, ["another key"])
 
 
 def _of_another_release(client):
     content = b"i" + msgpack.packb([99, "a:b", b"", "c", [], False, b"", b"", b""])
-    client.meta["Meta-State"] = seal(content, client.connection_id, conf.get().secrets)
+    client.meta["Meta-State"] = seal(content, client.identity, conf.get().secrets)
 
 
 def _of_no_format(client):
-    client.meta["Meta-State"] = seal(b"i\xc1\xff", client.connection_id, conf.get().secrets)
+    client.meta["Meta-State"] = seal(b"i\xc1\xff", client.identity, conf.get().secrets)
 
 
-DAMAGES = [_no_state, _tampered, _not_base64, _foreign, _of_another_key, _of_another_release, _of_no_format]
+DAMAGES = [
+    _no_state,
+    _tampered,
+    _not_base64,
+    _foreign,
+    _of_another_query,
+    _of_another_key,
+    _of_another_release,
+    _of_no_format,
+]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -1240,8 +1253,8 @@ def test_an_application_that_decides_nothing_is_500(site, caplog):
 
 def test_a_missing_asgi_application_names_the_setting(wsgi_site, settings, caplog):
     del settings.ASGI_APPLICATION
-    assert wsgi_site.client().post(Open()).status == 500
-    assert "ASGI_APPLICATION" in errors(caplog)[0].exc_text
+    assert wsgi_site.client().post(Open()).status == 404
+    assert "found by the setting ASGI_APPLICATION, which is missing" in caplog.text
 
 
 # Concurrency ---------------------------------------------------------------------------------------------

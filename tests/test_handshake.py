@@ -125,6 +125,14 @@ def test_an_environ_that_django_has_decoded_gives_the_same_scope():
     assert raw["path"] == "/ß/ä/€/"
 
 
+def test_a_state_is_sealed_for_the_connection_and_its_url_by_whichever_way_a_batch_comes():
+    client = Client(None, "/ä/€/", root_path="/ß", query="a=1&b=%20", connection_id="the-id")
+    environ = client.environ(b"")
+    decoded = {**environ, "PATH_INFO": "/ä/€/", "SCRIPT_NAME": "/ß"}
+    found = [from_wsgi(environ, b""), from_wsgi(decoded, b"", decoded=True), from_asgi(client.scope(), b"")]
+    assert {request.identity for request in found} == {"the-id /ß/ä/€/?a=1&b=%20"}
+
+
 def test_the_path_for_the_log_is_that_of_the_request():
     client = Client(None, "/ws/a b/")
     found = [from_wsgi(client.environ(b""), b"").path, from_asgi(client.scope(), b"").path]
@@ -193,3 +201,10 @@ def test_a_port_that_is_no_number_is_zero(port, number):
     environ = {"SERVER_NAME": "x", "SERVER_PORT": port, "REMOTE_ADDR": "127.0.0.1", "REMOTE_PORT": port}
     scope = from_wsgi(environ, b"").make_scope()
     assert (scope["server"], scope["client"]) == (("x", number), ("127.0.0.1", number))
+
+
+def test_the_state_of_a_view_is_found_both_ways():
+    scope = {"method": "POST", "path": "/", "headers": [(b"meta-view-state", b"abc"), (b"meta-view-state", b"d")]}
+    assert from_asgi(scope, b"").view_state == "abc,d"
+    assert from_wsgi({"HTTP_META_VIEW_STATE": "abc"}, b"").view_state == "abc"
+    assert from_wsgi({}, b"").view_state is None

@@ -39,7 +39,7 @@ def errors(caplog):
 
 
 def state_of(client):
-    state, _ = open_token(client.meta["Meta-State"], client.connection_id, conf.get())
+    state, _ = open_token(client.meta["Meta-State"], client.identity, conf.get())
     return state
 
 
@@ -609,7 +609,7 @@ def test_a_kept_value_written_by_a_newer_release_closes_with_1012(site, caplog):
     client = site.opened()
     attributes = msgpack.packb({"x": msgpack.ExtType(120, b"?")})
     state = ConnectionState(dotted(TellsUser), b"", "specific.grip!x", attributes=attributes)
-    client.meta["Meta-State"] = seal_state(state, client.connection_id, conf.get())[0]
+    client.meta["Meta-State"] = seal_state(state, client.identity, conf.get())[0]
     assert client.post(Text("x")).sent == [("close", 1012, "")]
     assert errors(caplog) == []
 

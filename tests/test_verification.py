@@ -159,3 +159,18 @@ def test_a_token_is_never_quoted_in_the_log(caplog: pytest.LogCaptureFixture) ->
     signature = token("HS256", HS, iss="stranger")
     refused(signature)
     assert signature not in caplog.text
+
+
+def test_a_signature_is_good_or_not_without_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    key = "k" * 32
+    settings = Settings(proxies=(Proxy("http://a", verify_key=key),), secrets=("s",))
+    token = jwt.encode({"iss": "x", "exp": int(time.time()) + 60}, key)
+    forged = jwt.encode({"iss": "x", "exp": int(time.time()) + 60}, "f" * 32)
+    found = [verification.is_signed(value, settings) for value in (token, forged, "rubbish", "", None)]
+    assert found == [True, False, False, False, False]
+    assert caplog.messages == []
+
+
+def test_only_a_farewell_may_be_signed_late() -> None:
+    assert verification.grace_for(b"DISCONNECT\r\n") > 0
+    assert verification.grace_for(b"DISCONNECT\r\nTEXT\r\n") == 0

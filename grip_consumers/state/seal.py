@@ -2,7 +2,7 @@
 
 The proxy keeps the sealed state and hands it back with each batch; whoever can make a request to the backend
 can send something in its place. What opens was sealed by a process with this project's SECRET_KEY, for this
-very connection id; everything else raises.
+very connection (`BatchRequest.identity`); everything else raises.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ _NONCE_SIZE = 12
 _TAG_SIZE = 16
 
 
-def seal(plaintext: bytes, connection_id: str, secrets: Sequence[str | bytes]) -> str:
-    """`plaintext` as a token that only `connection_id` can open again: letters, digits, `-` and `_`.
+def seal(plaintext: bytes, identity: str, secrets: Sequence[str | bytes]) -> str:
+    """`plaintext` as a token that opens for the same `identity` alone: letters, digits, `-` and `_`.
 
     `secrets` are SECRET_KEY and its fallbacks; the first one seals.
     """
     nonce = os.urandom(_NONCE_SIZE)
-    sealed = _cipher(secrets[0], connection_id).encrypt(nonce, plaintext, _VERSION)
+    sealed = _cipher(secrets[0], identity).encrypt(nonce, plaintext, _VERSION)
     return _encoded(_VERSION + nonce + sealed)
 
 
-def open_sealed(token: str, connection_id: str, secrets: Sequence[str | bytes]) -> tuple[bytes, bool]:
+def open_sealed(token: str, identity: str, secrets: Sequence[str | bytes]) -> tuple[bytes, bool]:
     """The plaintext of `token`, and whether it was sealed with an older key and should be sealed anew.
 
     Raises SealBroken for a token that is cut, altered, of another connection or of an unknown key.
@@ -46,7 +46,7 @@ def open_sealed(token: str, connection_id: str, secrets: Sequence[str | bytes]) 
     nonce, sealed = raw[1 : 1 + _NONCE_SIZE], raw[1 + _NONCE_SIZE :]
     for position, secret in enumerate(secrets):
         try:
-            return _cipher(secret, connection_id).decrypt(nonce, sealed, _VERSION), position > 0
+            return _cipher(secret, identity).decrypt(nonce, sealed, _VERSION), position > 0
         except InvalidTag:
             continue
     raise SealBroken(
@@ -74,11 +74,10 @@ def _decoded(token: str) -> bytes:
 
 
 @lru_cache(maxsize=1024)
-def _cipher(secret: str | bytes, connection_id: str) -> AESGCM:
+def _cipher(secret: str | bytes, identity: str) -> AESGCM:
     # Remembered for the connections that talk most; making one takes about as long as opening a state.
     # A key per connection binds the token to it and keeps random nonces far from their birthday bound.
-    identity = connection_id.encode("utf-8", "surrogatepass")
-    return AESGCM(hmac.digest(_master_key(secret), identity, "sha256"))
+    return AESGCM(hmac.digest(_master_key(secret), identity.encode("utf-8", "surrogatepass"), "sha256"))
 
 
 @lru_cache(maxsize=16)

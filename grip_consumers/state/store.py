@@ -37,22 +37,22 @@ class Reference:
     written: int
 
 
-def seal_state(state: ConnectionState, connection_id: str, settings: Settings) -> tuple[str, dict[str, str]]:
+def seal_state(state: ConnectionState, identity: str, settings: Settings) -> tuple[str, dict[str, str]]:
     """The token for the proxy, and what must be put into the cache first: nothing, or one entry."""
-    token = seal(_INLINE + state.pack(), connection_id, settings.secrets)
+    token = seal(_INLINE + state.pack(), identity, settings.secrets)
     if len(token) <= settings.state_inline_limit:
         return token, {}
-    key = _cache_key(connection_id)
+    key = _cache_key(identity)
     content = msgpack.packb([key, _digest(token), int(time.time())])
-    return seal(_REFERENCE + content, connection_id, settings.secrets), {key: token}
+    return seal(_REFERENCE + content, identity, settings.secrets), {key: token}
 
 
-def open_token(token: str, connection_id: str, settings: Settings) -> tuple[ConnectionState | Reference, bool]:
+def open_token(token: str, identity: str, settings: Settings) -> tuple[ConnectionState | Reference, bool]:
     """What the proxy handed back, and whether it should be sealed anew.
 
     Raises SealBroken when it does not open, or was left by a release with another format.
     """
-    plaintext, renew = open_sealed(token, connection_id, settings.secrets)
+    plaintext, renew = open_sealed(token, identity, settings.secrets)
     kind, content = plaintext[:1], plaintext[1:]
     try:
         if kind == _REFERENCE:
@@ -69,7 +69,7 @@ def open_token(token: str, connection_id: str, settings: Settings) -> tuple[Conn
         ) from error
 
 
-def load(reference: Reference, connection_id: str, settings: Settings) -> ConnectionState:
+def load(reference: Reference, identity: str, settings: Settings) -> ConnectionState:
     """Fetch a large state. Raises SealBroken when the cache does not hold it any more."""
     token = caches[settings.state_cache].get(reference.key)
     if not isinstance(token, str):
@@ -79,7 +79,7 @@ def load(reference: Reference, connection_id: str, settings: Settings) -> Connec
         )
     if not hmac.compare_digest(_digest(token), reference.digest):
         raise SealBroken("The state of this connection in the cache is not the one that was written last.")
-    state, _ = open_token(token, connection_id, settings)
+    state, _ = open_token(token, identity, settings)
     if isinstance(state, Reference):
         raise SealBroken("The state of this connection in the cache is a reference, not a state.")
     return state
@@ -100,7 +100,7 @@ def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
-def _cache_key(connection_id: str) -> str:
+def _cache_key(identity: str) -> str:
     # Hashed: some caches refuse long keys and odd characters, and the id is nobody else's business.
-    digest = hashlib.sha256(connection_id.encode("utf-8", "surrogatepass")).hexdigest()
+    digest = hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()
     return f"grip_consumers.state.{digest}"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import channels.routing
 import pytest
 from django.core.exceptions import ImproperlyConfigured
-from grip_consumers.routing import get_default_application
+from grip_consumers.routing import get_default_application, websocket_application
+
+from grip_consumers.dispatcher import NoRoute
 
 from .. import batches
 
@@ -37,3 +39,9 @@ def test_a_missing_setting_is_told_in_channels_words(settings):
         del settings.ASGI_APPLICATION
     assert outcome(get_default_application) == "Cannot find ASGI_APPLICATION setting."
     assert outcome(channels.routing.get_default_application) == "Cannot find ASGI_APPLICATION setting."
+
+
+async def test_a_project_without_the_setting_has_no_websocket_routes(settings):
+    settings.ASGI_APPLICATION = None
+    with pytest.raises(NoRoute):
+        await websocket_application()({"path": "/"}, None, None)
