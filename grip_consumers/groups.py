@@ -27,7 +27,7 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.utils import timezone, translation
 
-from grip_consumers import conf, followup, joining, mailbox, publisher, refresher
+from grip_consumers import conf, followup, joining, mailbox, publisher, refresher, streams
 from grip_consumers.batch import Batch, current_batch
 from grip_consumers.delivery import delivery, learn, may_have_mail
 from grip_consumers.exceptions import PerConnectionHandler, StopConsumer
@@ -106,6 +106,9 @@ def _add(group: str, channel: str) -> list[str]:
     """The channels that have to be refreshed for it."""
     batch = _own_batch(channel, "group_add")
     if batch is None:
+        if (membership := _own_membership(channel)) is not None:
+            membership.add(group)
+            return []
         cursor = joining.announce(group, Listing(channel, _end_of(private_log(channel))))
         return _leave(channel, Join(group, cursor))
     batch.can_join(group)
@@ -121,6 +124,9 @@ def _add(group: str, channel: str) -> list[str]:
 def _discard(group: str, channel: str) -> list[str]:
     batch = _own_batch(channel, "group_discard")
     if batch is None:
+        if (membership := _own_membership(channel)) is not None:
+            membership.discard(group)
+            return []
         joining.announce(group, Listing(channel, leaving=True))
         return _leave(channel, Discard(group))
     if group in batch.groups and batch.exchange.state in (State.CONNECTING, State.OPEN):
@@ -196,6 +202,12 @@ def _own_batch(channel: str, what: str) -> Batch | None:
     return None
 
 
+def _own_membership(channel: str) -> streams.Membership | None:
+    """Where the HTTP consumer `channel` keeps its groups, if it is the one whose request is being handled here."""
+    membership = streams.current_membership.get()
+    return membership if membership is not None and membership.channel_name == channel else None
+
+
 def _not_while_rendering(what: str) -> None:
     attempt = current_attempt.get()
     if attempt is not None:
@@ -223,12 +235,15 @@ async def send(group: str, message: Message, *, expiry: float = EXPIRY) -> None:
         for cls in sending.classes:
             await sending.prepare(cls)
         await off_loop(sending.write)
-        if sending.published:
-            if sending.overtakes:
-                await asyncio.sleep(_CATCH_UP)
-            await publisher.apublish(sending.items())
-        if sending.to_refresh:
-            await off_loop(sending.refresh)
+    of_streams = []
+    if sending.handler is not None and (viewers := await streams.ahandling(sending.handler)):
+        of_streams = await streams.prepare(group, sending.handler, message, viewers, expiry=expiry)
+    if sending.published or of_streams:
+        if sending.overtakes:
+            await asyncio.sleep(_CATCH_UP)
+        await publisher.apublish([*sending.items(), *of_streams])
+    if sending.to_refresh:
+        await off_loop(sending.refresh)
     if batch is not None and own is not None:
         batch.deliver(own)
 

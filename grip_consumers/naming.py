@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import secrets
 import string
@@ -17,6 +18,8 @@ __all__ = [
     "outgoing_log",
     "private_channel",
     "private_log",
+    "stream_channel",
+    "stream_log",
     "user_of",
 ]
 
@@ -52,6 +55,22 @@ def user_of(channel_name: str) -> str:
 def is_connection(channel_name: str) -> bool:
     """Whether a name is of the kind that connections behind a proxy have (see `new_channel_name`)."""
     return channel_name.rpartition("!")[0].endswith(_PROCESS)
+
+
+@lru_cache(maxsize=1024)
+def stream_channel(prefix: str, group: str, view: str) -> str:
+    """The GRIP channel of a group's HTTP clients that `view` (`module:qualified.name`) serves.
+
+    Clients see it, in their position: so it is short, says nothing of the group, and is made of letters, digits, `-`
+    and `_` alone. Other channels have a `!`.
+    """
+    digest = hashlib.sha256("\0".join((prefix, group, view)).encode("utf-8")).digest()
+    return base64.urlsafe_b64encode(digest[:12]).decode("ascii")
+
+
+def stream_log(channel: str) -> str:
+    """The mailbox's log of what the clients of a `stream_channel` were sent."""
+    return f"stream:{channel}"
 
 
 def group_log(group: str) -> str:

@@ -14,10 +14,13 @@ from grip_consumers.naming import (
     new_channel_name,
     private_channel,
     private_log,
+    stream_channel,
+    stream_log,
     user_of,
 )
 
 CONSUMER = "chat.consumers:ChatConsumer"
+STREAM = "UY-1KEm6NI1B-9yd"
 
 
 def test_a_channel_says_group_and_class() -> None:
@@ -90,4 +93,14 @@ def test_a_name_tells_whether_it_is_a_connections(name: str, found: bool) -> Non
 
 
 def test_no_two_kinds_of_logs_share_a_name() -> None:
-    assert len({group_log("x"), private_log("x"), joining_log("x")}) == 3
+    assert len({group_log("x"), private_log("x"), joining_log("x"), stream_log("x")}) == 4
+
+
+def test_a_stream_s_channel_is_short_opaque_and_the_same_in_every_process() -> None:
+    assert stream_channel("p-", "lobby", "news.views:News") == STREAM
+    assert re.fullmatch(r"[A-Za-z0-9_-]{16}", STREAM)
+
+
+def test_streams_that_differ_have_channels_of_their_own() -> None:
+    parts = [("", "a", "v"), ("p", "a", "v"), ("", "pa", "v"), ("", "b", "v"), ("", "a", "w"), ("", "", "av")]
+    assert len({stream_channel(*names) for names in parts}) == len(parts)

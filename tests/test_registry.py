@@ -12,7 +12,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from grip_consumers import registry
-from grip_consumers.registry import register, routed_consumers
+from grip_consumers.registry import register, register_stream, routed_consumers, stream_classes
 
 
 class First:
@@ -26,7 +26,9 @@ class Second:
 @pytest.fixture(autouse=True)
 def _empty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_classes", weakref.WeakSet())
+    monkeypatch.setattr(registry, "_streams", weakref.WeakSet())
     monkeypatch.setattr(registry, "_loaded", None)
+    monkeypatch.setattr(registry, "_loaded_urls", None)
 
 
 @pytest.fixture
@@ -103,3 +105,71 @@ def test_a_class_that_is_routed_meanwhile_waits_until_the_others_were_read(monke
     assert watched.waited
     assert routed_consumers() == [First, Second]
     watched.thread.join()
+
+
+# Streams ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def urls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Any) -> Iterator[Path]:
+    """ROOT_URLCONF, a module `registry_test_urls` that the test writes."""
+    monkeypatch.syspath_prepend(tmp_path)
+    settings.ROOT_URLCONF = "registry_test_urls"
+    yield tmp_path / "registry_test_urls.py"
+    sys.modules.pop("registry_test_urls", None)
+
+
+def test_streams_come_once_by_name_and_apart_from_consumers() -> None:
+    for cls in (Second, First, Second):
+        register_stream(cls)
+    assert stream_classes() == [First, Second]
+    assert routed_consumers() == []
+
+
+def test_the_urls_of_the_project_are_imported_first(urls: Path) -> None:
+    urls.write_text(
+        "from grip_consumers.registry import register_stream\n"
+        "from tests.test_registry import First\nregister_stream(First)\n"
+    )
+    assert stream_classes() == [First]
+
+
+def test_the_routing_is_imported_for_streams_too(asgi: Path, settings: Any) -> None:
+    asgi.write_text(
+        "from grip_consumers.registry import register_stream\n"
+        "from tests.test_registry import Second\nregister_stream(Second)\n"
+    )
+    settings.ROOT_URLCONF = None
+    settings.ASGI_APPLICATION = "registry_test_asgi.application"
+    assert stream_classes() == [Second]
+
+
+def test_an_error_in_the_project_s_urls_is_logged_once_and_stops_no_sender(
+    urls: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    urls.write_text("import a_module_that_is_not_there\n")
+    register_stream(First)
+    for _ in range(2):
+        assert stream_classes() == [First]
+    (record,) = caplog.records
+    assert record.levelname == "ERROR"
+    assert "registry_test_urls" in record.getMessage()
+    assert record.exc_info is not None
+
+
+def test_it_is_known_whether_asking_for_streams_imports_anything(urls: Path) -> None:
+    urls.write_text("")
+    assert not registry.is_loaded()
+    stream_classes()
+    assert registry.is_loaded()
+
+
+def test_a_process_without_urls_and_routing_has_no_streams(settings: Any) -> None:
+    del settings.ROOT_URLCONF
+    assert stream_classes() == []
+
+
+def test_a_stream_that_is_gone_is_no_longer_served() -> None:
+    register_stream(type("Gone", (), {}))
+    gc.collect()
+    assert stream_classes() == []
