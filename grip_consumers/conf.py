@@ -73,7 +73,7 @@ _PORT_MAX = 65_535
 class Settings:
     """What the project configured, defaults filled in. Sizes are in bytes, times in seconds."""
 
-    #: None when neither GRIP_URL nor GRIP_PROXIES is set: then the project's embedded proxies are used.
+    #: None when GRIP_URL, GRIP_PROXIES and PUBLISH_SERVERS are not set: then the project's embedded proxies are used.
     proxies: tuple[Proxy, ...] | None = None
     proxy_required: bool = False
     prefix: str = ""
@@ -137,8 +137,11 @@ def _read() -> Settings:
 
 
 def _forget(*, setting: str, **kwargs: Any) -> None:
-    if setting.startswith("GRIP_") or setting in {"SECRET_KEY", "SECRET_KEY_FALLBACKS", "DEBUG"}:
+    if setting.startswith("GRIP_") or setting in _READ_TOO:
         _read.cache_clear()
+
+
+_READ_TOO = frozenset({"SECRET_KEY", "SECRET_KEY_FALLBACKS", "DEBUG", "PUBLISH_SERVERS"})
 
 
 def _checked(name: str, value: Any, kinds: tuple[type, ...]) -> Any:
@@ -152,25 +155,45 @@ def _checked(name: str, value: Any, kinds: tuple[type, ...]) -> Any:
 
 
 def _proxies() -> tuple[Proxy, ...] | None:
-    """GRIP_PROXIES, then GRIP_URL; None if neither is set."""
+    """GRIP_PROXIES, GRIP_URL, then django-grip's older PUBLISH_SERVERS; None if none is set."""
     entries = getattr(django_settings, "GRIP_PROXIES", None)
     url = getattr(django_settings, "GRIP_URL", None)
-    if entries is None and not url:
+    servers = getattr(django_settings, "PUBLISH_SERVERS", None)
+    if entries is None and not url and servers is None:
         return None
     fallback = _key("GRIP_VERIFY_KEY", getattr(django_settings, "GRIP_VERIFY_KEY", None))
     proxies = [
-        _from_entry(f"GRIP_PROXIES[{position}]", entry, fallback) for position, entry in enumerate(_entries(entries))
+        _from_entry(f"GRIP_PROXIES[{position}]", entry, fallback)
+        for position, entry in enumerate(_entries("GRIP_PROXIES", entries))
     ]
     if url:
         proxies.append(_from_entry("GRIP_URL", _parsed(url), fallback))
+    known = {proxy.control_uri for proxy in proxies}
+    for position, entry in enumerate(_entries("PUBLISH_SERVERS", servers)):
+        name = f"PUBLISH_SERVERS[{position}]"
+        proxy = _from_entry(name, _renamed(name, entry), fallback)
+        # Settings of that time name a proxy in both lists: one to verify with, one to publish to.
+        if proxy.control_uri not in known:
+            proxies.append(proxy)
     return tuple(proxies)
 
 
-def _entries(entries: Any) -> Iterable[Any]:
+def _renamed(name: str, entry: Any) -> dict[str, Any]:
+    if not isinstance(entry, Mapping) or "uri" not in entry or not set(entry) <= set(_SERVER_KEYS):
+        raise ImproperlyConfigured(
+            f"{name} must be a dict with 'uri' and perhaps 'iss' and 'key', not {_described(entry)}."
+        )
+    return {_SERVER_KEYS[key]: value for key, value in entry.items()}
+
+
+_SERVER_KEYS = {"uri": "control_uri", "iss": "control_iss", "key": "key"}
+
+
+def _entries(name: str, entries: Any) -> Iterable[Any]:
     if entries is None:
         return ()
     if not isinstance(entries, (list, tuple)):
-        raise ImproperlyConfigured(f"GRIP_PROXIES must be a list of dicts, not {type(entries).__name__}.")
+        raise ImproperlyConfigured(f"{name} must be a list of dicts, not {type(entries).__name__}.")
     return entries
 
 

@@ -12,13 +12,16 @@ import base64
 import dataclasses
 import hmac
 import json
+import logging
 import os
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import urllib3
@@ -29,12 +32,18 @@ from grip_consumers.conf import Proxy, Settings
 from grip_consumers.exceptions import PublishError
 from grip_consumers.protocol import PUBLISH_MAX, Item, encode_publish
 
-__all__ = ["Failure", "Lane", "apublish", "deliver", "publish", "targets"]
+__all__ = ["Failure", "Lane", "apublish", "deliver", "publish", "submit", "targets", "wait"]
+
+logger = logging.getLogger("grip_consumers.publisher")
 
 #: Publishes under way to one proxy at one time in one process; further ones wait their turn.
 _CONCURRENCY = 32
 #: Publishes to one proxy that may wait; what comes beyond them fails at once.
 _WAITING_MAX = 1_000
+#: Bytes of what nobody waits for that may be under way to one proxy.
+_QUEUE_MAX = 50_000_000
+#: Statuses of a post that say that something is wrong with what it holds.
+_ITS_OWN_FAULT = frozenset({400, 413, 422})
 #: Seconds for which a publish's JSON Web Token is good: enough for clocks that differ.
 _TOKEN_LIFETIME = 3_600
 
@@ -58,6 +67,50 @@ async def apublish(items: Iterable[Item]) -> None:
     submitted = _submit(_deliveries(items))
     reasons = await asyncio.gather(*(asyncio.wrap_future(future) for _, future in submitted))
     _raise_for({proxy.name: reason for (proxy, _), reason in zip(submitted, reasons, strict=True)})
+
+
+def submit(items: Iterable[Item], done: Callable[[dict[str, str]], None] | None = None) -> None:
+    """As `publish`, without waiting: one after the other for each proxy, in the order of the calls.
+
+    What fails is logged. `done`, if given, is called in another thread when all proxies have answered, with the
+    reasons of those that failed by their names. Raises as `publish` does for what is known at once.
+    """
+    identified = [_identified(item) for item in items]
+    size = sum(map(len, _bodies(identified)))
+    settings = conf.get()
+    proxies = _targets(settings) if identified else []
+    outcome = _Outcome(len(proxies), done)
+    for proxy in proxies:
+        told = partial(outcome.take, proxy.name)
+        _process().queue(proxy).put(_Waiting(proxy, identified, size, settings.publish_timeout, told))
+
+
+class _Outcome:
+    """Collects what became of one call's items at all proxies."""
+
+    def __init__(self, expected: int, done: Callable[[dict[str, str]], None] | None) -> None:
+        self._missing, self._done = expected, done
+        self._failures: dict[str, str] = {}
+        self._lock = threading.Lock()
+        if not expected and done is not None:
+            done({})
+
+    def take(self, name: str, reason: str | None) -> None:
+        with self._lock:
+            if reason is not None:
+                self._failures[name] = reason
+            self._missing -= 1
+            complete = not self._missing
+        if complete and self._done is not None:
+            try:
+                self._done(self._failures)
+            except Exception:
+                logger.exception("What was to be told of a publish has failed")
+
+
+def wait() -> None:
+    """Return when everything that this process has given to `submit` before is delivered or has failed."""
+    _process().wait()
 
 
 Delivery = tuple[Proxy, Sequence[bytes], float]
@@ -227,11 +280,20 @@ class _Process:
     def __init__(self) -> None:
         self.pool = urllib3.PoolManager(num_pools=16, maxsize=_CONCURRENCY, block=True)
         self._lanes: dict[str, Lane] = {}
+        self._queues: dict[str, _Queue] = {}
 
     def lane(self, proxy: Proxy) -> Lane:
         found = self._lanes.get(proxy.control_uri)
         # Two threads may make one at once; the one that is not kept has started nothing.
         return found if found is not None else self._lanes.setdefault(proxy.control_uri, Lane(_CONCURRENCY, "publish"))
+
+    def queue(self, proxy: Proxy) -> _Queue:
+        found = self._queues.get(proxy.control_uri)
+        return found if found is not None else self._queues.setdefault(proxy.control_uri, _Queue())
+
+    def wait(self) -> None:
+        for queue in list(self._queues.values()):
+            queue.wait()
 
 
 class Lane:
@@ -256,6 +318,105 @@ class Lane:
         future = self._threads.submit(function, *args)
         future.add_done_callback(lambda _: self._places.release())
         return future
+
+
+@dataclass(frozen=True, eq=False)
+class _Waiting:
+    """What one call of `submit` gave one proxy's queue: the items, the bytes that they make, and whom to tell.
+
+    Without a proxy it is a mark, told when all before it is done.
+    """
+
+    proxy: Proxy | None
+    items: Sequence[Item]
+    size: int
+    timeout: float
+    done: Callable[[str | None], None]
+
+
+class _Queue:
+    """What goes to one proxy in order, by a thread of its own: as much of what waits in one post as fits into one."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="grip-publish")
+        self._lock = threading.Lock()
+        self._waiting: deque[_Waiting] = deque()
+        self._size = 0
+        self._running = False
+        #: That it is full has been logged.
+        self._told = False
+
+    def put(self, waiting: _Waiting) -> None:
+        """Have it delivered, or told at once that too much waits already; that is logged once until it was empty."""
+        with self._lock:
+            full = self._size + waiting.size > _QUEUE_MAX
+            tell, self._told = full and not self._told, full or self._told
+            if not full:
+                self._append(waiting)
+        if full:
+            reason = f"{_QUEUE_MAX:,} bytes are already waiting for it in this process"
+            if tell:
+                logger.error("Publishes to %s fail: %s", waiting.proxy and waiting.proxy.name, reason)
+            waiting.done(reason)
+
+    def wait(self) -> None:
+        """Return when what was put before is delivered or has failed, and those concerned have been told."""
+        passed = threading.Event()
+        with self._lock:
+            if not self._running:
+                return
+            self._append(_Waiting(None, (), 0, 0.0, lambda _: passed.set()))
+        passed.wait()
+
+    def _append(self, waiting: _Waiting) -> None:
+        if not self._running:
+            self._threads.submit(self._run)
+            self._running = True
+        self._waiting.append(waiting)
+        self._size += waiting.size
+
+    def _run(self) -> None:
+        while joined := self._next():
+            _deliver_joined(joined)
+
+    def _next(self) -> list[_Waiting]:
+        """The first that wait and can go in one post; those of a call that takes several stay among themselves."""
+        with self._lock:
+            joined: list[_Waiting] = []
+            size = 0
+            while self._waiting:
+                waiting = self._waiting[0]
+                if joined and (size + waiting.size > PUBLISH_MAX or waiting.proxy != joined[0].proxy):
+                    break
+                size += waiting.size
+                joined.append(self._waiting.popleft())
+            self._size -= size
+            if not joined:
+                self._running = self._told = False
+            return joined
+
+
+def _deliver_joined(joined: Sequence[_Waiting]) -> None:
+    proxy = joined[0].proxy
+    items = [item for waiting in joined for item in waiting.items]
+    failure = _delivered(proxy, items, joined[0].timeout) if proxy is not None else None
+    if failure is not None and failure.status in _ITS_OWN_FAULT and len(joined) > 1:
+        # Which of them it is, the proxy does not say; it knows the ids of those that it took.
+        for waiting in joined:
+            _deliver_joined([waiting])
+        return
+    if failure is not None and proxy is not None:
+        what = "A publish" if len(joined) == 1 else f"{len(joined)} publishes"
+        logger.error("%s to %s failed: %s", what, proxy.name, failure.reason)
+    for waiting in joined:
+        waiting.done(None if failure is None else failure.reason)
+
+
+def _delivered(proxy: Proxy, items: Sequence[Item], timeout: float) -> Failure | None:
+    try:
+        return deliver(proxy, items, timeout)
+    except Exception as error:
+        return Failure(f"{type(error).__name__}: {error}")
 
 
 _processes: dict[int, _Process] = {}

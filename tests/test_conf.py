@@ -244,3 +244,27 @@ def test_neither_the_name_nor_the_repr_of_a_proxy_shows_a_secret() -> None:
     assert SECRET not in repr(Proxy("http://h", "iss", SECRET, SECRET.encode()))
     with override_settings(SECRET_KEY=SECRET):
         assert SECRET not in repr(conf.get())
+
+
+def test_the_servers_of_older_releases_are_published_to() -> None:
+    found = proxies(
+        GRIP_PROXIES=[{"control_uri": "http://a:1", "key": "k"}],
+        PUBLISH_SERVERS=[
+            {"uri": "http://a:1", "key": "k"},
+            {"uri": "https://b/realm", "iss": "realm", "key": "base64:QUJD"},
+        ],
+    )
+    assert found is not None
+    assert [(proxy.control_uri, proxy.control_iss, proxy.key) for proxy in found] == [
+        ("http://a:1", None, "k"),
+        ("https://b/realm", "realm", b"ABC"),
+    ]
+    assert len(proxies(PUBLISH_SERVERS=[{"uri": "http://a:1"}]) or ()) == 1
+
+
+@pytest.mark.parametrize(
+    "entry", [{}, {"uri": "http://a", "port": 1}, {"control_uri": "http://a"}, "http://a", {"uri": 5}]
+)
+def test_a_server_that_is_none_is_refused(entry: Any) -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"PUBLISH_SERVERS\[0\]"):
+        proxies(PUBLISH_SERVERS=[entry])

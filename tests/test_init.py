@@ -38,3 +38,10 @@ def test_the_version_is_that_of_the_distribution():
     from importlib.metadata import version
 
     assert grip_consumers.__version__ == version("grip-consumers")
+
+
+@pytest.mark.parametrize("name", sorted(grip_consumers._VIEW_NAMES))
+def test_the_view_style_names_are_found_at_the_root(name):
+    found = getattr(grip_consumers, name)
+    assert found.__name__ == name
+    assert name in dir(grip_consumers)

@@ -20,7 +20,7 @@ from websockets.sync.client import connect
 from grip_consumers import discovery, publisher
 from grip_consumers.exceptions import PublishError
 from grip_consumers.protocol import PUBLISH_MAX, CloseAction, Exchange, Item, Key, TextMessage, Verifier, decode
-from grip_consumers.publisher import apublish, publish
+from grip_consumers.publisher import apublish, publish, submit
 from grip_consumers.testing.processes import wait_until
 from grip_consumers.testing.pushpin import Pushpin, PushpinMissingError
 from tests.control_ports import Handler, Proxy
@@ -47,7 +47,7 @@ def _fresh_connections(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     for process in processes.values():
         process.pool.clear()
-        for lane in process._lanes.values():
+        for lane in [*process._lanes.values(), *process._queues.values()]:
             lane._threads.shutdown()
 
 
@@ -356,6 +356,98 @@ def test_more_threads_than_connections_wait_their_turn(proxy: Proxy, monkeypatch
         list(threads.map(lambda number: publish([text(str(number))]), range(60)))
     assert len(proxy.texts) == 60
     assert proxy.connections <= 3
+
+
+# Without waiting ------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def hanging(proxy: Proxy) -> Iterator[None]:
+    """A proxy that answers nothing within the block."""
+    released = threading.Event()
+    proxy.answer = lambda handler: (released.wait(10), handler.reply(200))[1]
+    submit([text("first")])
+    wait_until(lambda: proxy.posts)
+    yield
+    released.set()
+    publisher.wait()
+
+
+def test_a_burst_is_delivered_in_order_by_few_posts(proxy: Proxy) -> None:
+    outcomes: list[dict[str, str]] = []
+    with hanging(proxy):
+        for number in range(3_000):
+            submit([text(f"{number}a"), text(f"{number}b")], outcomes.append)
+    assert proxy.texts[1:] == [f"{number}{part}" for number in range(3_000) for part in "ab"]
+    assert outcomes == [{}] * 3_000
+    assert len(proxy.posts) < 20
+    assert max(len(body) for _, _, body in proxy.posts) <= PUBLISH_MAX
+
+
+def test_what_takes_several_posts_is_not_joined_with_others(proxy: Proxy) -> None:
+    large = "x" * (PUBLISH_MAX * 2 // 3)
+    with hanging(proxy):
+        submit([text("a")])
+        submit([text(large), text(large)])
+        submit([text("b")])
+        submit([text("c")])
+    assert [len(json.loads(body)["items"]) for _, _, body in proxy.posts] == [1, 1, 1, 1, 2]
+
+
+def test_one_that_a_proxy_refuses_does_not_fail_those_it_was_joined_with(
+    proxy: Proxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    outcomes: list[str] = []
+
+    def note(failures: dict[str, str]) -> None:
+        outcomes.append(next(iter(failures.values()), "delivered"))
+
+    with hanging(proxy):
+        for content in ("a", "bad", "b"):
+            submit([text(content)], note)
+        proxy.answer = lambda handler: handler.reply(400 if b'"bad"' in proxy.posts[-1][2] else 200)
+    assert outcomes == ["delivered", "expected status 200, got 400: Published", "delivered"]
+    assert caplog.text.count("A publish") == 1
+
+
+def test_a_proxy_that_fails_is_logged_once_for_a_post(proxy: Proxy, caplog: pytest.LogCaptureFixture) -> None:
+    outcomes: list[dict[str, str]] = []
+    with hanging(proxy):
+        for number in range(50):
+            submit([text(str(number))], outcomes.append)
+        proxy.answer = lambda handler: handler.reply(500)
+    assert [len(found) for found in outcomes] == [1] * 50
+    assert caplog.text.count("50 publishes to") == caplog.text.count("got 500") == 1
+
+
+def test_what_waits_without_a_caller_is_bounded_and_logged_once(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(publisher, "_QUEUE_MAX", 2_000)
+    outcomes: list[dict[str, str]] = []
+    with hanging(proxy):
+        for _ in range(40):
+            submit([text("x" * 100)], outcomes.append)
+        refused = len(outcomes)
+        assert 20 < refused < 40
+    assert len(outcomes) == 40
+    assert all("bytes are already waiting for it" in str(found) for found in outcomes[:refused])
+    assert not any(outcomes[refused:])
+    assert caplog.text.count("already waiting") == 1
+    submit([text("y")], outcomes.append)
+    publisher.wait()
+    assert outcomes[-1] == {}
+
+
+def test_what_is_told_an_outcome_may_fail(proxy: Proxy, caplog: pytest.LogCaptureFixture) -> None:
+    def broken(failures: dict[str, str]) -> None:
+        raise ValueError("from a callback")
+
+    submit([text("a")], broken)
+    submit([text("b")])
+    publisher.wait()
+    assert proxy.texts == ["a", "b"]
+    assert "from a callback" in caplog.text
 
 
 # A real proxy --------------------------------------------------------------------------------------------

@@ -52,6 +52,15 @@ def test_an_unrouted_opening_batch_goes_on_to_a_view_that_can_read_its_body(site
     assert answer.header("content-type") == "text/plain"
 
 
+def test_reading_stops_one_byte_beyond_the_limit(wsgi_site, settings):
+    settings.GRIP_BATCH_MAX_SIZE = 1_000
+    environ = wsgi_site.client("/view/").environ(b"x" * 1_000_000)
+    stream = environ["wsgi.input"] = io.BytesIO(b"x" * 1_000_000)
+    response = GripMiddleware(lambda request: HttpResponse("not reached"))(WSGIRequest(environ))
+    assert response.status_code in {400, 413}
+    assert stream.tell() == 1_001
+
+
 def test_a_path_that_nobody_knows_is_djangos_404(site):
     site.serve(Echo)
     assert site.client("/nowhere/").post(Open()).status == 404
