@@ -22,7 +22,16 @@ from grip_consumers.exceptions import PublishError
 from grip_consumers.mailbox.cache import is_process_local, why_unfit
 from grip_consumers.registry import routed_consumers
 
-__all__ = ["TAG", "check_handlers", "check_mailbox", "check_refreshes", "check_state_cache", "listing", "register_all"]
+__all__ = [
+    "TAG",
+    "check_handlers",
+    "check_mailbox",
+    "check_refreshes",
+    "check_state_cache",
+    "check_websocket_views",
+    "listing",
+    "register_all",
+]
 
 TAG = "grip"
 
@@ -34,7 +43,7 @@ _TABLES = "grip_consumers.mailbox.tables"
 
 def register_all() -> None:
     """Register the checks with Django; doing so again changes nothing."""
-    for check in (check_mailbox, check_state_cache, check_refreshes, check_handlers):
+    for check in (check_mailbox, check_state_cache, check_refreshes, check_handlers, check_websocket_views):
         register(TAG)(check)
 
 
@@ -151,6 +160,60 @@ def _handlers() -> Iterator[tuple[str, bool, str]]:
         for handler in group_handlers(cls):
             found = delivery(cls, handler)
             yield f"{cls.__module__}.{cls.__qualname__}.{handler}", found.shared, found.reason
+
+
+def check_websocket_views(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """W010: no WebSocket view counts on living from one message to the next."""
+    # Imported here: whoever is told of the checks need not load the views.
+    from grip_consumers.views.local_state import findings
+
+    return [_lost(finding) for finding in findings()]
+
+
+def _lost(finding: Any) -> CheckMessage:
+    text, hint = _LOST[finding.kind]
+    names = ", ".join(finding.names)
+    place = f"{finding.file}:{finding.line}: {finding.view}"
+    return Warning(f"{place} {text.format(names=names)}", hint=f"{hint} {_ANEW}", id="grip_consumers.W010")
+
+
+_ANEW = "A WebSocket view runs anew for each batch of messages."
+
+#: By the kind of a finding: what the view does, and what it should do.
+_LOST = {
+    "carried": (
+        "carries local variables from one message of its WebSocket to the next: {names}.",
+        "Keep them in request.websocket.state, which lives as long as the connection.",
+    ),
+    "waits": (
+        "waits for a WebSocket message though it has waited before: the next batch begins with the first wait().",
+        "Wait in one place, and keep in request.websocket.state how far the conversation has come.",
+    ),
+    "polls": (
+        "reads from its WebSocket in a loop that never waits: no message can come before the view is left.",
+        "Use wait() in place of read(), or iterate over request.websocket.",
+    ),
+    "resets": (
+        "sets request.websocket.state[{names}] before the loop that changes it: each batch begins there.",
+        "Use request.websocket.state.setdefault().",
+    ),
+    "atomic": (
+        "waits for a WebSocket message inside a transaction: leaving the view would roll it back, so it is an error.",
+        "Put `with transaction.atomic()` into the loop, around what one message does.",
+    ),
+    "swallows": (
+        "catches everything around a wait for a WebSocket message, also the exception by which the view is left.",
+        "Use `except Exception:`.",
+    ),
+    "cleans": (
+        "uses its WebSocket in `finally`, a bare `except:` or closing() around a wait: ignored when the view is left.",
+        "Do it behind the loop, which ends with the connection; returning closes it.",
+    ),
+    "misplaced": (
+        "has the WebSocket decorator on a method, which no WebSocket reaches.",
+        'Put @method_decorator(accept_websocket, name="dispatch") on the class.',
+    ),
+}
 
 
 def _has_processes() -> bool:
