@@ -1,1 +1,1 @@
-"""A small Django project that shows the package at work: chat rooms in SQLite, sockets held by a proxy."""
+"""A small Django project that shows the package at work: chat rooms and live pages, held open by a proxy."""

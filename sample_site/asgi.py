@@ -14,11 +14,14 @@ from grip_consumers.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 
 from grip_consumers.auth import AuthMiddlewareStack  # noqa: E402
 from grip_consumers.security.websocket import AllowedHostsOriginValidator  # noqa: E402
-from sample_site.chat.routing import websocket_urlpatterns  # noqa: E402
+from sample_site.chat import routing as chat  # noqa: E402
+from sample_site.live import routing as live  # noqa: E402
+
+routes = [*chat.websocket_urlpatterns, *live.websocket_urlpatterns]
 
 application = ProtocolTypeRouter(
     {
         "http": django_asgi_app,
-        "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
+        "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(routes))),
     }
 )

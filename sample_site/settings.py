@@ -19,7 +19,9 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.staticfiles",
+    "grip_consumers.mailbox.tables",
     "sample_site.chat",
+    "sample_site.live",
 ]
 
 MIDDLEWARE = [
@@ -61,6 +63,9 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # Where the proxy takes what is published and how it signs. Unset under `runserver`, which brings its own.
 if os.environ.get("GRIP_URL"):
     GRIP_URL = os.environ["GRIP_URL"]
+
+# What waits for a connection: several workers, a shell, and a worker that has been restarted share it.
+GRIP_MAILBOX = "database"
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"

@@ -1,4 +1,4 @@
-"""The page in a real browser, against the sample site behind Pushpin."""
+"""The pages in a real browser, against the sample site behind Pushpin."""
 
 from __future__ import annotations
 
@@ -81,6 +81,36 @@ class Tab:
         return self._browser.execute_script(f"return document.documentElement.dataset.{name}")
 
 
+class LivePage:
+    """One tab with a live page open in it."""
+
+    def __init__(self, browser: webdriver.Chrome, address: str) -> None:
+        self._browser = browser
+        browser.switch_to.new_window("tab")
+        self._handle = browser.current_window_handle
+        browser.get(address)
+        self._wait(lambda: browser.execute_script("return document.documentElement.dataset.live") == "open", "news")
+
+    def press(self, selector: str, *keys: str) -> None:
+        self._browser.switch_to.window(self._handle)
+        self._browser.find_elements(By.CSS_SELECTOR, selector)[-1].send_keys(*keys)
+
+    def shown(self, selector: str) -> list[str]:
+        """The texts of what is selected, all of one moment."""
+        self._browser.switch_to.window(self._handle)
+        script = "return Array.from(document.querySelectorAll(arguments[0]), (found) => found.textContent)"
+        texts: list[str] = self._browser.execute_script(script, selector)
+        return texts
+
+    def wait_for(self, selector: str, texts: list[str]) -> None:
+        """Return when what is selected shows exactly these texts."""
+        self._wait(lambda: self.shown(selector) == texts, f"{texts} in {selector}")
+
+    def _wait(self, condition: Callable[[], Any], what: str) -> None:
+        wait = WebDriverWait(self._browser, PATIENCE, poll_frequency=0.05)
+        wait.until(lambda _: condition(), f"waited for {what}")
+
+
 @pytest.fixture
 def behind_pushpin(fleet: Fleet) -> Target:
     return fleet.targets["pushpin-uvicorn"]
@@ -111,3 +141,35 @@ def test_the_index_leads_to_a_room(browser: webdriver.Chrome, behind_pushpin: Ta
     WebDriverWait(browser, PATIENCE).until(lambda driver: driver.current_url.endswith(f"/chat/{room}/"))
     status = browser.find_element(By.ID, "status")
     WebDriverWait(browser, PATIENCE).until(lambda _: status.text == "Connected")
+
+
+def test_live_pages_show_what_is_done_on_others_across_a_restart(
+    browser: webdriver.Chrome, behind_pushpin: Target, room: str
+) -> None:
+    url = behind_pushpin.url
+    dashboard, counter = LivePage(browser, f"{url}/dashboard/"), LivePage(browser, f"{url}/counter/")
+    first, second = LivePage(browser, f"{url}/tasks/"), LivePage(browser, f"{url}/tasks/")
+
+    count, tasks = int(counter.shown("#value")[0]), first.shown("#list span")
+
+    first.press("#title", f"Sweep {room}", Keys.ENTER)
+    second.wait_for("#list span", [*tasks, f"Sweep {room}"])
+    second.press("#list input", Keys.SPACE)
+    first.wait_for("#list li:last-child :checked + span", [f"Sweep {room}"])
+    counter.press("#step [value='1']", Keys.ENTER)
+    counter.wait_for("#value", [str(count + 1)])
+
+    behind_pushpin.backend.restart()
+
+    counter.press("#step [value='-1']", Keys.ENTER)
+    counter.wait_for("#value", [str(count)])
+    second.press("#list button", Keys.ENTER)
+    first.wait_for("#list span", tasks)
+    happened = [
+        f"No longer to do: Sweep {room}",
+        f"The counter went down to {count}",
+        f"The counter went up to {count + 1}",
+        f"Done: Sweep {room}",
+        f"To do: Sweep {room}",
+    ]
+    dashboard.wait_for("#feed li span", happened)

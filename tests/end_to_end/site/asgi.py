@@ -11,12 +11,13 @@ from grip_consumers.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 
 from grip_consumers.auth import AuthMiddlewareStack  # noqa: E402
 from grip_consumers.security.websocket import AllowedHostsOriginValidator  # noqa: E402
-from sample_site.chat.routing import ROOM, websocket_urlpatterns  # noqa: E402
+from sample_site.asgi import routes as sample_routes  # noqa: E402
+from sample_site.chat.routing import ROOM  # noqa: E402
 
 from .consumers import AsyncProbe, Probe  # noqa: E402
 
 routes = [
-    *websocket_urlpatterns,
+    *sample_routes,
     re_path(rf"^ws/probe/{ROOM}/$", Probe.as_asgi()),
     re_path(rf"^ws/async-probe/{ROOM}/$", AsyncProbe.as_asgi()),
 ]
