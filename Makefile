@@ -1,4 +1,4 @@
-# Everything from nothing: `make demo` serves the sample chat, `make test` runs the suite.
+# Everything from nothing: `make demo` serves the sample site, `make test` runs the suite.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -10,9 +10,9 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 .PHONY: help demo demo-pushpin demo-backend test test-short system-packages check format benchmark clean
 
 help:
-	@echo "make demo          the sample chat on http://$(DEMO_ADDRESS)/, with the embedded proxy"
+	@echo "make demo          the sample site on http://$(DEMO_ADDRESS)/, with the embedded proxy"
 	@echo "make demo-pushpin  a Pushpin on http://$(DEMO_ADDRESS)/ in front of port 8001, and in another terminal"
-	@echo "make demo-backend  the sample chat on port 8001 behind it: restart it at will"
+	@echo "make demo-backend  the sample site on port 8001 behind it: restart it at will"
 	@echo "make test          the whole suite, with Debian's pushpin, redis-server and chromium"
 	@echo "make check         ruff, mypy and the direction of imports"
 	@echo "make benchmark     CPU per batch, beside django-grip and Channels"
@@ -27,7 +27,7 @@ $(VENV)/.with-%: pyproject.toml | $(BIN)/python
 
 demo: $(VENV)/.with-server
 	$(BIN)/python sample_site/manage.py migrate --verbosity 0
-	@echo "The chat: http://$(DEMO_ADDRESS)/   (open it in two tabs; Ctrl-C ends it)"
+	@echo "The sample site: http://$(DEMO_ADDRESS)/   (open it in two tabs; Ctrl-C ends it)"
 	$(BIN)/python sample_site/manage.py runserver $(DEMO_ADDRESS)
 
 demo-pushpin: $(VENV)/.with-server
