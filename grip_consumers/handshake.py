@@ -59,11 +59,11 @@ class BatchRequest:
     body: bytes
     path: str
     make_scope: Callable[[], Scope]
-    query: str = ""
     #: What the proxy says it can do (Grip-Feature), such as `filter:skip-users`.
     features: frozenset[str] = frozenset()
     #: As `state`, of a connection that views answer.
     view_state: str | None = None
+    query: str = ""
 
     @property
     def identity(self) -> str:

@@ -165,12 +165,12 @@ class ServerProcess:
         """Send SIGINT to the process, as Ctrl-C in a terminal does."""
         self._signal(signal.SIGINT)
 
-    def stop(self, *, timeout: float = 5.0) -> None:
-        """End the process group: SIGTERM to the process, then SIGKILL to whatever of its group is left."""
+    def stop(self, *, timeout: float = 5.0, grace: float = 5.0) -> None:
+        """End the process group: SIGTERM to the process, after `grace` seconds SIGKILL to what is left of the group."""
         if self.returncode is None:
             self._process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(timeout)
+                self._process.wait(grace)
         self._signal(signal.SIGKILL)
         self._process.wait(timeout)
         wait_until(lambda: not self._group_exists(), timeout=timeout, message=self._report("left children", ""))

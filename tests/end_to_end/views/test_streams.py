@@ -12,8 +12,12 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
+from tests.end_to_end.swarm import either
 from tests.end_to_end.talking import PATIENCE, socket
 from tests.fleet import Target
+
+#: Seconds for which a client is cut off.
+CUT = either(0.3, 5.0)
 
 
 @dataclass
@@ -88,6 +92,30 @@ async def test_a_client_that_was_cut_off_gets_each_event_once(way: Target, group
         assert await source.said(3) == ["3", "4 %I 100 %", "5"]
         await say(way, group, "6")
         assert await source.said(1) == ["6"]
+
+
+async def test_a_client_that_is_away_while_events_go_on_misses_none(way: Target, group: str) -> None:
+    sent: list[str] = []
+    ended = asyncio.Event()
+
+    async def speak() -> None:
+        while not ended.is_set():
+            await say(way, group, str(len(sent)))
+            sent.append(str(len(sent)))
+
+    async with events(way, group) as source:
+        assert (await source.next()).name == "hello"
+    speaking = asyncio.ensure_future(speak())
+    got: list[str] = []
+    for _ in range(2):
+        await asyncio.sleep(CUT)
+        async with events(way, group, source.last_id) as source:
+            got += await source.said(5)
+    ended.set()
+    await speaking
+    async with events(way, group, source.last_id) as source:
+        got += await source.said(len(sent) - len(got))
+    assert got == sent
 
 
 async def test_nothing_is_lost_or_doubled_while_a_stream_begins(way: Target, group: str) -> None:
