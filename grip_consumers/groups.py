@@ -24,13 +24,11 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from asgiref.sync import sync_to_async
-from django.conf import settings
-from django.utils import timezone, translation
 
 from grip_consumers import conf, followup, joining, mailbox, publisher, refresher, streams
 from grip_consumers.batch import Batch, current_batch
 from grip_consumers.delivery import delivery, learn, may_have_mail
-from grip_consumers.exceptions import PerConnectionHandler, StopConsumer
+from grip_consumers.exceptions import PerConnectionHandler
 from grip_consumers.inbox import EXPIRY, check_size, off_loop
 from grip_consumers.joining import Listing, Scene
 from grip_consumers.mail import Discard, Entry, Event, Frames, Join, Outcome, Shut, pack
@@ -47,14 +45,7 @@ from grip_consumers.naming import (
 from grip_consumers.protocol import BinaryMessage, CloseAction, Item, State, TextMessage
 from grip_consumers.registry import routed_consumers
 from grip_consumers.running import plain_dispatch
-from grip_consumers.standin import (
-    Abandoned,
-    Attempt,
-    current_attempt,
-    make_stand_in,
-    note_failure,
-    note_hidden_writes,
-)
+from grip_consumers.standin import Attempt, current_attempt, make_stand_in, run_once
 from grip_consumers.state.extensions import dotted
 from grip_consumers.types import Message
 
@@ -444,25 +435,8 @@ async def _render(cls: Any, handler: str, message: Message, *, forced: bool) -> 
     attempt = Attempt()
     frames = _Frames(f"{cls.__module__}.{cls.__qualname__}.{handler}", attempt, forced=forced)
     stand_in = make_stand_in(cls, frames.take if cls._sync else frames.atake, attempt, forced=forced)
-    token = current_attempt.set(attempt)
-    outcome = Outcome.RETURNED
-    try:
-        # The sender's language and time zone are not the members'.
-        with translation.override(settings.LANGUAGE_CODE), timezone.override(None):
-            await _run(stand_in, plain_dispatch(cls), message)
-    except Abandoned as error:
-        attempt.abandon(error.attribute)
-    except StopConsumer:
-        outcome = Outcome.STOPPED
-    except Exception:
-        # Every member's own run would have failed just so; unless it was the stand-in that made it fail.
-        note_failure(attempt)
-        outcome = Outcome.FAILED
-        if attempt.abandoned is None:
-            logger.exception("Exception in %s for a group event", frames.handler)
-    finally:
-        current_attempt.reset(token)
-    note_hidden_writes(stand_in, attempt)
+    running = _run(stand_in, plain_dispatch(cls), message)
+    outcome = await run_once(stand_in, attempt, running, handler=frames.handler, logger=logger)
     if attempt.abandoned is None:
         return _Rendering(frames.finish(), outcome, frozenset(attempt.compared))
     if forced:

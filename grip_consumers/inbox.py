@@ -230,10 +230,7 @@ def _unsubscribe(batch: Batch) -> None:
     now = milliseconds()
     for group in [group for group, since in batch.inbox.left.items() if since < now - _LEFT_AFTER]:
         batch.unsubscribe(group)
-    if batch.inbox.left or refresher.is_late():
-        batch.exchange.keep_alive_interval(_LATE)
-    else:
-        batch.exchange.keep_alive_interval(0)
+    batch.exchange.keep_alive_interval(_LATE if batch.inbox.left or refresher.is_late() else 0)
 
 
 def _delivering(batch: Batch) -> Callable[[], None] | None:

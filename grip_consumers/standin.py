@@ -9,13 +9,20 @@ is that of any member who is not named, and the names that it was compared with 
 from __future__ import annotations
 
 import functools
+import logging
 import weakref
+from collections.abc import Awaitable
 from contextvars import ContextVar
 from typing import Any
 
-from grip_consumers.analysis import PER_CONNECTION, permitted_names
+from django.conf import settings
+from django.utils import timezone, translation
 
-__all__ = ["Abandoned", "Attempt", "current_attempt", "make_stand_in", "note_failure", "note_hidden_writes"]
+from grip_consumers.analysis import PER_CONNECTION, permitted_names
+from grip_consumers.exceptions import StopConsumer
+from grip_consumers.mail import Outcome
+
+__all__ = ["Abandoned", "Attempt", "current_attempt", "make_stand_in", "note_failure", "note_hidden_writes", "run_once"]
 
 
 class Abandoned(BaseException):
@@ -190,3 +197,32 @@ def _all_names(cls: type[Any]) -> frozenset[str]:
 @functools.lru_cache(maxsize=64)
 def _metaclass_for(metaclass: type) -> type:
     return type("_StandInMeta", (_StandInMeta, metaclass), {})
+
+
+async def run_once(
+    stand_in: Any, attempt: Attempt, running: Awaitable[object], *, handler: str, logger: logging.Logger
+) -> Outcome:
+    """Await a handler that runs on a stand-in: how it ended, which counts unless `attempt.abandoned` is set.
+
+    What it raises is logged under the name `handler`, unless it was the stand-in that made it fail.
+    """
+    token = current_attempt.set(attempt)
+    outcome = Outcome.RETURNED
+    try:
+        # The sender's language and time zone are not the members'.
+        with translation.override(settings.LANGUAGE_CODE), timezone.override(None):
+            await running
+    except Abandoned as error:
+        attempt.abandon(error.attribute)
+    except StopConsumer:
+        outcome = Outcome.STOPPED
+    except Exception:
+        # Every member's own run would have failed just so; unless it was the stand-in that made it fail.
+        note_failure(attempt)
+        outcome = Outcome.FAILED
+        if attempt.abandoned is None:
+            logger.exception("Exception in %s for a group event", handler)
+    finally:
+        current_attempt.reset(token)
+    note_hidden_writes(stand_in, attempt)
+    return outcome

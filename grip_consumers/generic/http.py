@@ -28,9 +28,7 @@ from http.cookies import Morsel
 from typing import Any
 
 from asgiref.sync import async_to_sync
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse
-from django.utils import timezone, translation
 
 from grip_consumers import streams
 from grip_consumers.consumer import AsyncConsumer
@@ -40,18 +38,12 @@ from grip_consumers.exceptions import StopConsumer
 from grip_consumers.handshake import environ_headers, environ_parts
 from grip_consumers.inbox import off_loop
 from grip_consumers.layers import get_channel_layer
+from grip_consumers.mail import Outcome
 from grip_consumers.protocol import Response, StreamChunk, StreamClose
 from grip_consumers.protocol.headers import check_token, check_value
 from grip_consumers.protocol.items import Message as Format
 from grip_consumers.registry import register_stream
-from grip_consumers.standin import (
-    Abandoned,
-    Attempt,
-    current_attempt,
-    make_stand_in,
-    note_failure,
-    note_hidden_writes,
-)
+from grip_consumers.standin import Attempt, make_stand_in, run_once
 from grip_consumers.streams import Backlog, Entry, Membership, Written
 from grip_consumers.types import ASGIApplication, Message, Receive, Scope, Send
 from grip_consumers.utils import await_many_dispatch
@@ -199,24 +191,7 @@ class AsyncHttpConsumer(AsyncConsumer):
         attempt, sent = Attempt(), _Sent(name)
         forced = delivery(cls, handler).forced
         stand_in = make_stand_in(cls, sent.take, attempt, forced=forced)
-        token = current_attempt.set(attempt)
-        failed = False
-        try:
-            # The sender's language and time zone are not the clients'.
-            with translation.override(settings.LANGUAGE_CODE), timezone.override(None):
-                await stand_in.dispatch(event)
-        except Abandoned as error:
-            attempt.abandon(error.attribute)
-        except StopConsumer:
-            sent.closed = True
-        except Exception:
-            note_failure(attempt)
-            failed = True
-            if attempt.abandoned is None:
-                logger.exception("Exception in %s for a group event", name)
-        finally:
-            current_attempt.reset(token)
-        note_hidden_writes(stand_in, attempt)
+        outcome = await run_once(stand_in, attempt, stand_in.dispatch(event), handler=name, logger=logger)
         if attempt.abandoned is not None:
             logger.error(
                 "%s uses self.%s, which can differ between clients. Their responses are held by a proxy, so that it "
@@ -225,7 +200,11 @@ class AsyncHttpConsumer(AsyncConsumer):
                 attempt.abandoned,
             )
             return []
-        return [] if failed else sent.entries
+        if outcome is Outcome.FAILED:
+            return []
+        if outcome is Outcome.STOPPED:
+            sent.closed = True
+        return sent.entries
 
     @classmethod
     def grip_format(cls, written: Written) -> Format:
