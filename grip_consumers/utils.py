@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from grip_consumers.types import Message
 
-__all__ = ["await_many_dispatch"]
+__all__ = ["await_many_dispatch", "name_that_thing"]
 
 
 async def await_many_dispatch(
@@ -31,3 +32,12 @@ async def await_many_dispatch(
             task.cancel()
         # All of them, whatever the first one ended with; their results are nobody's any more.
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def name_that_thing(thing: Any) -> str:
+    """Return the dotted name of a class or function; of a class method its class's, of another object its type's."""
+    owner = getattr(thing, "__self__", None)
+    found = owner if inspect.isclass(owner) else thing
+    if not (inspect.isclass(found) or inspect.isroutine(found)) or found.__module__ is None:
+        found = type(found)
+    return f"{found.__module__}.{found.__name__}"

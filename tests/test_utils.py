@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from typing import Any
 
 import pytest
+from channels.utils import name_that_thing as channels_name_that_thing
 
-from grip_consumers.utils import await_many_dispatch
+from grip_consumers.utils import await_many_dispatch, name_that_thing
 
 
 class Over(Exception):  # noqa: N818 - it ends a test's loop
@@ -95,3 +97,43 @@ async def test_a_cancellation_reaches_the_sources_and_the_caller() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert cancelled == [True, True]
+
+
+class Named:
+    def method(self) -> None: ...
+
+    @classmethod
+    def made(cls) -> None: ...
+
+    @staticmethod
+    def plain() -> None: ...
+
+    class Inner: ...
+
+
+THINGS = {
+    "a class": Named,
+    "an instance": Named(),
+    "a function of a class": Named.method,
+    "a class method": Named.made,
+    "a static method": Named.plain,
+    "an inner class": Named.Inner,
+    "a function": feeding,
+    "a partial": functools.partial(feeding),
+    "a text": "text",
+    "nothing": None,
+    "a module": functools,
+    "an exception": ValueError,
+}
+
+
+@pytest.mark.parametrize("what", THINGS)
+def test_a_thing_is_named_as_channels_names_it(what: str) -> None:
+    assert name_that_thing(THINGS[what]) == channels_name_that_thing(THINGS[what])
+
+
+@pytest.mark.parametrize(
+    ("thing", "name"), [(Named().method, "tests.test_utils.method"), (len, "builtins.len")], ids=["method", "built in"]
+)
+def test_a_thing_is_named_where_channels_fails_to(thing: Any, name: str) -> None:
+    assert name_that_thing(thing) == name
