@@ -2,7 +2,7 @@
 
 from django.apps import AppConfig
 
-__all__ = ["GripConsumersConfig"]
+__all__ = ["ChannelsConfig", "GripConsumersConfig"]
 
 
 class GripConsumersConfig(AppConfig):
@@ -16,3 +16,10 @@ class GripConsumersConfig(AppConfig):
         from grip_consumers.checks import register_all
 
         register_all()
+
+
+class ChannelsConfig(GripConsumersConfig):
+    """The same by the name that Channels has for it (`channels.apps.ChannelsConfig`)."""
+
+    # One class alone may be what the name of the package stands for.
+    default = False
