@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ipaddress
 import logging
+import os
 import signal
 import socket
 import sys
 import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from grip_consumers import discovery
@@ -18,7 +22,7 @@ from .backend import Application, Message, Receive, Scope, Send
 if TYPE_CHECKING:
     import uvicorn
 
-__all__ = ["CONTROL_PATH", "DevelopmentServer", "log_requests"]
+__all__ = ["CONTROL_PATH", "DevelopmentServer", "log_requests", "thread_count"]
 
 logger = logging.getLogger("grip_consumers.embedded")
 request_logger = logging.getLogger("django.server")
@@ -118,6 +122,12 @@ def _uvicorn_server(app: Application) -> uvicorn.Server:
     import uvicorn
     from uvicorn.config import WS_PROTOCOLS
 
+    class Server(uvicorn.Server):
+        async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+            if (threads := thread_count(os.environ)) is not None:
+                asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(threads, "asgi"))
+            await super().serve(sockets)
+
     # The older one rests on a part of websockets that is deprecated and warns so.
     websockets = "websockets-sansio" if "websockets-sansio" in WS_PROTOCOLS else "wsproto"
     options: dict[str, Any] = {
@@ -128,7 +138,20 @@ def _uvicorn_server(app: Application) -> uvicorn.Server:
         "timeout_graceful_shutdown": _GRACE,
         "ws": websockets,
     }
-    return uvicorn.Server(uvicorn.Config(app, **options))
+    return Server(uvicorn.Config(app, **options))
+
+
+def thread_count(environment: Mapping[str, str]) -> int | None:
+    """Return how many threads synchronous code gets that need not run in one; None leaves that to asyncio.
+
+    `ASGI_THREADS` is the variable that daphne reads. Raises ValueError for what is no positive number.
+    """
+    text = environment.get("ASGI_THREADS", "")
+    if not text:
+        return None
+    if not text.isdecimal() or int(text) == 0:
+        raise ValueError(f"The environment variable ASGI_THREADS must be a positive number, got {text!r}.")
+    return int(text)
 
 
 def log_requests(app: Application) -> Application:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import socket
 import threading
@@ -9,7 +11,7 @@ import httpx
 import pytest
 
 from grip_consumers import discovery
-from grip_consumers.embedded.server import DevelopmentServer, log_requests
+from grip_consumers.embedded.server import DevelopmentServer, log_requests, thread_count
 
 from .rig import PATIENCE, eventually
 
@@ -43,6 +45,48 @@ def test_publishers_are_sent_to_an_address_that_they_can_reach(host: str, ipv6: 
 def test_a_port_in_use_is_an_os_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="in use"):
         DevelopmentServer(taken.getsockname())
+
+
+@pytest.mark.parametrize(("text", "threads"), [("", None), ("1", 1), ("40", 40)])
+def test_the_variable_of_daphne_says_how_many_threads_there_are(text: str, threads: int | None) -> None:
+    assert thread_count({"ASGI_THREADS": text}) == threads
+    assert thread_count({}) is None
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "many", "1.5"])
+def test_a_number_of_threads_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=f"ASGI_THREADS must be a positive number, got '{text}'"):
+        thread_count({"ASGI_THREADS": text})
+
+
+def test_synchronous_code_gets_no_more_threads_than_the_variable_says(tmp_path: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("ASGI_THREADS", "1")
+    seen: list[set[int]] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            raise ValueError("only http")
+        started = threading.Barrier(2)
+
+        def wait() -> int:
+            with contextlib.suppress(threading.BrokenBarrierError):
+                started.wait(0.2)
+            return threading.get_ident()
+
+        seen.append({*await asyncio.gather(asyncio.to_thread(wait), asyncio.to_thread(wait))})
+        await hello(scope, receive, send)
+
+    server = DevelopmentServer(("127.0.0.1", 0))
+    server.set_app(application)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        assert httpx.get(f"http://127.0.0.1:{server.server_port}/", timeout=PATIENCE).text == "hello"
+    finally:
+        DevelopmentServer.stop_all()
+        thread.join(PATIENCE)
+    assert [len(threads) for threads in seen] == [1]
 
 
 def test_serving_needs_an_application() -> None:
