@@ -1,0 +1,146 @@
+"""Imports of Channels in all their forms, and the uses of what they bind."""
+
+from __future__ import annotations
+
+from textwrap import dedent
+
+import pytest
+
+from grip_consumers.migrate import imports
+from grip_consumers.migrate.source import Source
+
+from .sources import planned
+
+MOVED = {
+    "from": ("from channels.layers import x_y", "from grip_consumers.layers import x_y"),
+    "from the package": ("from channels import layers as l", "from grip_consumers import layers as l"),
+    "star": ("from channels.layers import *", "from grip_consumers.layers import *"),
+    "with an alias": ("import channels.layers as l, os", "import grip_consumers.layers as l, os"),
+    "the package with an alias": ("import channels as c; c.layers", "import grip_consumers as c; c.layers"),
+    "bound and used": (
+        "import channels.layers\nchannels.layers.get_channel_layer()",
+        "import grip_consumers.layers\ngrip_consumers.layers.get_channel_layer()",
+    ),
+    "used before it is imported": (
+        "def f(): return channels.db\nimport channels.db",
+        "def f(): return grip_consumers.db\nimport grip_consumers.db",
+    ),
+    "used in a quoted annotation": (
+        'import channels\nx: "channels.layers.A | my.channels.B"',
+        'import grip_consumers\nx: "grip_consumers.layers.A | my.channels.B"',
+    ),
+    "within a function": (
+        "def f():\n    import channels\n    return lambda: channels\ndef g(): return channels",
+        "def f():\n    import grip_consumers\n    return lambda: grip_consumers\ndef g(): return channels",
+    ),
+    "shadowed": (
+        "import channels\ndef f(channels): return channels.layers\nclass A:\n    channels = 1\n    x = channels",
+        "import grip_consumers\ndef f(channels): return channels.layers\nclass A:\n    channels = 1\n    x = channels",
+    ),
+    "attributes and keywords": (
+        "import channels\nself.channels = f(channels=channels)",
+        "import grip_consumers\nself.channels = f(channels=grip_consumers)",
+    ),
+    "optional": (
+        "try:\n    import channels\nexcept ImportError:\n    channels = None\nchannels.x",
+        "try:\n    import grip_consumers as channels\nexcept ImportError:\n    channels = None\nchannels.x",
+    ),
+    "optional, of a module": (
+        "try:\n    import os, channels.db\nexcept ImportError:\n    channels = None",
+        "try:\n    import os, grip_consumers.db, grip_consumers as channels\nexcept ImportError:\n    channels = None",
+    ),
+    "exported": (
+        '__all__ = ["channels"]\nimport channels',
+        '__all__ = ["channels"]\nimport grip_consumers as channels',
+    ),
+    "declared global": (
+        "def f():\n    global channels\n    import channels\nchannels.x",
+        "def f():\n    global channels\n    import grip_consumers as channels\nchannels.x",
+    ),
+    "deleted": ("import channels\ndel channels", "import grip_consumers as channels\ndel channels"),
+    "with comments": (
+        "from channels.db import ( # a\n\n  # b\n  x_y , # c\n)",
+        "from grip_consumers.db import ( # a\n\n  # b\n  x_y , # c\n)",
+    ),
+    "under a condition": (
+        "if TYPE_CHECKING: from channels . db import x_y ; import os",
+        "if TYPE_CHECKING: from grip_consumers . db import x_y ; import os",
+    ),
+}
+
+LEFT = [
+    "from . import channels\nchannels.layers",
+    "from .channels import layers",
+    "from ..channels.layers import x",
+    "from my.channels import layers",
+    "import my.channels.layers",
+    "import channelsx, my.channels",
+    "from channelsx.layers import y",
+    "channels = {}\nchannels.layers",
+    "import json  # import channels",
+    '"""import channels"""',
+    "from channels_redis.core import RedisChannelLayer",
+    "import channels.asgi\nchannels.asgi",
+]
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_an_import_is_moved(name: str) -> None:
+    before, after = MOVED[name]
+    assert planned(before, imports.plan)[0] == after
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_what_was_moved_stays(name: str) -> None:
+    assert planned(MOVED[name][1], imports.plan)[0] == MOVED[name][1]
+
+
+@pytest.mark.parametrize("text", LEFT)
+def test_what_is_not_channels_stays(text: str) -> None:
+    assert planned(text, imports.plan)[0] == text
+
+
+NOTED = {
+    "a module of an earlier release": ("import channels.asgi", "no-counterpart", "no module `channels.asgi`"),
+    "below one": ("from channels.binding.base import x", "no-counterpart", "group_send"),
+    "a name that is not there": ("from channels.layers import Nothing", "no-counterpart", "has no `Nothing`"),
+    "a name of Channels 1": ("from channels import Group", "no-counterpart", "has no `Group`"),
+    "the version": ("from channels import __version__", "no-counterpart", "is its own"),
+    "a library": ("from djangochannelsrestframework import x", "third-party", "as_channels"),
+    "a library without the name": ("import strawberry.channels", "third-party", "as_channels"),
+    "the server": ("from daphne.server import Server", "daphne", "Daphne's own"),
+}
+
+
+@pytest.mark.parametrize("name", NOTED)
+def test_what_has_no_counterpart_is_noted(name: str) -> None:
+    before, kind, words = NOTED[name]
+    (note,) = planned(f"\n{before}", imports.plan)[1]
+    assert (note.line, note.kind) == (2, kind)
+    assert words in note.text
+
+
+@pytest.mark.parametrize("text", [after for _, after in MOVED.values()])
+def test_nothing_is_noted_without_need(text: str) -> None:
+    assert [note for note in planned(text, imports.plan)[1] if "x_y" not in note.text] == []
+
+
+def test_a_package_of_the_project_is_no_library() -> None:
+    assert planned("import tvchannels", lambda source: imports.plan(source, local=frozenset({"tvchannels"})))[1] == []
+
+
+def test_libraries_need_no_note_where_channels_resolves_to_this_package() -> None:
+    assert planned("import djangochannelsrestframework", lambda source: imports.plan(source, as_channels=True))[1] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "uses"),
+    [
+        ("import channels.db", True),
+        ("from grip_consumers import db", True),
+        ("from .channels import db", False),
+        ("import my.channels", False),
+    ],
+)
+def test_whether_a_file_uses_either_package(text: str, *, uses: bool) -> None:
+    assert imports.uses_package(Source(dedent(text), "a.py")) is uses

@@ -1,0 +1,63 @@
+"""Parsing, metadata, and carrying out a plan."""
+
+from __future__ import annotations
+
+import libcst as cst
+import pytest
+
+from grip_consumers.migrate.source import Source, dotted_name, text_of
+
+
+@pytest.mark.parametrize("text", ["", "x = 1", "x = 1\n\n\n# end", "\tx\n".lstrip(), "x = '''a\r\nb'''\r\ny = 1\n"])
+def test_a_text_without_a_plan_stays(text: str) -> None:
+    assert Source(text, "a.py").changed_text() == text
+
+
+def test_what_is_no_python_is_refused() -> None:
+    with pytest.raises(SyntaxError, match=r"^line 1: "):
+        Source("def (:\n", "a.py")
+
+
+def test_what_is_nested_too_deeply_is_refused() -> None:
+    with pytest.raises(SyntaxError):
+        Source("x = " + "[" * 3000 + "]" * 3000, "a.py")
+    with pytest.raises(RecursionError):
+        Source("x = " + "+".join("a" * 900), "a.py")
+
+
+def test_a_text_with_a_null_byte_is_refused() -> None:
+    with pytest.raises(SyntaxError):
+        Source("x = 1\0", "a.py")
+
+
+def test_a_plan_is_carried_out_on_nodes_whose_children_have_changed() -> None:
+    source = Source("a = b\n", "a.py")
+    assign = next(source.find(cst.Assign))
+    for name in source.find(cst.Name):
+        source.change(name, lambda node: node.with_changes(value=node.value * 2))
+    source.change(assign, lambda node: node.with_changes(value=cst.Tuple([cst.Element(node.value)])))
+    assert source.changed_text() == "aa = (bb,)\n"
+
+
+def test_a_statement_may_go_and_leaves_pass_where_it_must() -> None:
+    source = Source("if x:\n    f()\n", "a.py")
+    source.change(next(source.find(cst.Expr)), lambda node: None)
+    compile(source.changed_text(), "a.py", "exec")
+
+
+def test_notes_have_the_line_of_their_node() -> None:
+    source = Source("\n\nx = 'a'\n", "a.py")
+    source.note(next(source.find(cst.SimpleString)), "kind", "text")
+    assert [(note.line, note.kind, note.text) for note in source.notes] == [(3, "kind", "text")]
+
+
+@pytest.mark.parametrize(("text", "name"), [("a", "a"), ("a.b.c", "a.b.c"), ("a().b", ""), ("1", "")])
+def test_dotted_names(text: str, name: str) -> None:
+    assert dotted_name(cst.parse_expression(text)) == name
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("'a'", "a"), ("'a' 'b'", "ab"), ("b'a'", None), ("f'a'", None), ("1", None)]
+)
+def test_texts(text: str, value: str | None) -> None:
+    assert text_of(cst.parse_expression(text)) == value
