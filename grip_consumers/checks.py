@@ -16,7 +16,7 @@ from django.core.cache import caches
 from django.core.checks import CheckMessage, Error, Info, Warning, register  # noqa: A004 - Django's name
 from django.core.exceptions import ImproperlyConfigured
 
-from grip_consumers import command_socket, conf, refresher
+from grip_consumers import command_socket, conf, inspection, refresher
 from grip_consumers.delivery import delivery, group_handlers
 from grip_consumers.exceptions import PublishError
 from grip_consumers.mailbox.cache import is_process_local, why_unfit
@@ -24,6 +24,7 @@ from grip_consumers.registry import routed_consumers
 
 __all__ = [
     "TAG",
+    "check_consumers",
     "check_handlers",
     "check_mailbox",
     "check_refreshes",
@@ -43,7 +44,8 @@ _TABLES = "grip_consumers.mailbox.tables"
 
 def register_all() -> None:
     """Register the checks with Django; doing so again changes nothing."""
-    for check in (check_mailbox, check_state_cache, check_refreshes, check_handlers, check_websocket_views):
+    of_settings = (check_mailbox, check_state_cache, check_refreshes)
+    for check in (*of_settings, check_handlers, check_consumers, check_websocket_views):
         register(TAG)(check)
 
 
@@ -160,6 +162,23 @@ def _handlers() -> Iterator[tuple[str, bool, str]]:
         for handler in group_handlers(cls):
             found = delivery(cls, handler)
             yield f"{cls.__module__}.{cls.__qualname__}.{handler}", found.shared, found.reason
+
+
+def check_consumers(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """W021 to W030: no consumer counts on a process that owns its connection. See `compatibility`."""
+    try:
+        found = inspection.findings(routed_consumers(), conf.get().subscription_limit)
+    except ImproperlyConfigured:
+        # Nothing is routed.
+        return []
+    return [
+        Warning(
+            f"{finding.file}:{finding.line}: {finding.where} {finding.detail}.",
+            hint=f"{finding.rule.why} {finding.rule.cure}",
+            id=finding.rule.check_id,
+        )
+        for finding in found
+    ]
 
 
 def check_websocket_views(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:

@@ -29,3 +29,5 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 # Fast, and good for nothing else.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+# Tests compare what the application sends; what keeps connections open beside that has tests of its own.
+GRIP_HEARTBEAT = 0
