@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import secrets
 import string
 from functools import lru_cache
@@ -15,9 +16,13 @@ __all__ = [
     "is_connection",
     "joining_log",
     "new_channel_name",
+    "new_local_name",
+    "new_process",
     "outgoing_log",
     "private_channel",
     "private_log",
+    "process_of",
+    "queue_log",
     "stream_channel",
     "stream_log",
     "user_of",
@@ -88,6 +93,11 @@ def outgoing_log(channel_name: str) -> str:
     return f"outgoing:{channel_name}"
 
 
+def queue_log(channel: str) -> str:
+    """The mailbox's log of what is to be received from a channel that is no connection's."""
+    return f"queue:{channel}"
+
+
 def joining_log(group: str) -> str:
     """The mailbox's log of who is just joining or leaving a group."""
     return f"joining:{group}"
@@ -100,3 +110,23 @@ _PROCESS = "grip"
 def new_channel_name(prefix: str = "specific.") -> str:
     """A channel name that no other connection has (as BaseChannelLayer.new_channel)."""
     return f"{prefix}{_PROCESS}!{''.join(secrets.choice(_ALPHABET) for _ in range(16))}"
+
+
+#: What stands before the `!` of a channel name that belongs to a process, behind the prefix.
+_OF_PROCESS = re.compile(r"process-[a-zA-Z0-9]{12}\Z")
+
+
+def new_process() -> str:
+    """A name for a process, by which others know whose a channel is."""
+    return f"process-{''.join(secrets.choice(_ALPHABET) for _ in range(12))}"
+
+
+def new_local_name(process: str, prefix: str = "specific.") -> str:
+    """A channel name that nothing else has, and that its `process` alone receives from."""
+    return f"{prefix}{process}!{''.join(secrets.choice(_ALPHABET) for _ in range(12))}"
+
+
+def process_of(channel: str) -> str | None:
+    """The process that a channel belongs to; None for a connection's and for a queue that all processes share."""
+    found = _OF_PROCESS.search(channel.partition("!")[0]) if "!" in channel else None
+    return found[0] if found else None

@@ -13,6 +13,7 @@ from django.test import override_settings
 import grip_consumers.exceptions
 import grip_consumers.layers
 from grip_consumers import groups
+from grip_consumers.compatibility import advise
 from grip_consumers.layers import BaseChannelLayer, ChannelLayerManager, GripChannelLayer, get_channel_layer
 
 both = pytest.mark.parametrize("module", [channels.layers, grip_consumers.layers], ids=["channels", "grip"])
@@ -295,14 +296,10 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 
         return called
 
-    def new_channel_name(prefix: str) -> str:
-        return f"{prefix}grip!abc"
-
     monkeypatch.setattr(groups, "add", lambda *arguments: found.append(("add", *arguments)))
     monkeypatch.setattr(groups, "discard", lambda *arguments: found.append(("discard", *arguments)))
     for name in ("aadd", "adiscard", "send", "send_to_channel", "close"):
         monkeypatch.setattr(groups, name, record(name))
-    monkeypatch.setattr(groups, "new_channel_name", new_channel_name)
     return found
 
 
@@ -323,7 +320,7 @@ async def test_the_layer_hands_on_what_is_valid(calls: list[tuple[Any, ...]]) ->
         ("adiscard", "group", "specific.grip!abc"),
         ("add", "group", "other"),
         ("discard", "group", "other"),
-        ("send", "group", event, {"expiry": 5}),
+        ("send", "group", event, {"expiry": 5, "capacity": 6}),
         ("send_to_channel", "specific.grip!abc", event, {"expiry": 5, "capacity": 7}),
         ("send_to_channel", "other", event, {"expiry": 5, "capacity": 6}),
         ("close", "specific.grip!abc", 1000, ""),
@@ -338,9 +335,9 @@ async def test_only_a_channels_name_can_be_closed(calls: list[tuple[Any, ...]]) 
     assert calls == []
 
 
-async def test_a_new_channel_has_the_prefix(calls: list[tuple[Any, ...]]) -> None:
-    assert await GripChannelLayer().new_channel() == "specific.grip!abc"
-    assert await GripChannelLayer().new_channel("mine.") == "mine.grip!abc"
+async def test_a_new_channel_has_the_prefix() -> None:
+    assert re.fullmatch(r"specific\.process-\w{12}!\w{12}", await GripChannelLayer().new_channel())
+    assert (await GripChannelLayer().new_channel("mine.")).startswith("mine.process-")
 
 
 async def test_new_channels_are_valid_and_different() -> None:
@@ -401,14 +398,12 @@ async def test_a_reserved_key_is_refused(layer: Any, calls: list[Any]) -> None:
     assert calls == []
 
 
-async def test_there_is_nothing_to_receive_from() -> None:
+async def test_nothing_is_received_for_a_connection() -> None:
     with pytest.raises(NotImplementedError) as caught:
         await GripChannelLayer().receive("specific.grip!abc")
     assert str(caught.value) == (
-        "GripChannelLayer has nothing to receive from: no process owns a connection, so none has a queue of "
-        "its events. An event reaches the consumer's handler of its type by itself; for messages between "
-        "processes (runworker, replies to be awaited) configure another backend beside this one, under an "
-        "alias of its own in CHANNEL_LAYERS."
+        "channel_layer.receive() expected a queue's name or one from new_channel(), got 'specific.grip!abc': no "
+        f"process owns a connection, so none has a queue of its events. {advise('layer-receive')}"
     )
 
 

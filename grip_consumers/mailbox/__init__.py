@@ -24,7 +24,7 @@ from grip_consumers import conf
 
 from .base import Mailbox
 
-__all__ = ["Mailbox", "get"]
+__all__ = ["Mailbox", "forget", "get"]
 
 _BACKENDS = {
     "cache": "grip_consumers.mailbox.cache.CacheMailbox",
@@ -75,6 +75,12 @@ def _automatic(alias: str) -> str:
     from .cache import configured, is_process_local
 
     return _BACKENDS["memory" if is_process_local(configured(alias)) else "cache"]
+
+
+def forget(alias: str) -> None:
+    """Let go of the mailboxes of an alias: for tests, which use a new one each."""
+    for key in [key for key in _mailboxes if key[1] == alias]:
+        _mailboxes.pop(key, None)
 
 
 def _forget(*, setting: str, **kwargs: Any) -> None:

@@ -85,6 +85,14 @@ class Mailbox(ABC):
     def acknowledge(self, log: str, position: int, *, expiry: float) -> None:
         """Count what lies up to `position` no more against the log's capacity, for `expiry` seconds."""
 
+    @abstractmethod
+    def take(self, log: str) -> bytes | None:
+        """Remove a log's oldest unexpired entry and return it; None if there is none.
+
+        Of any number of callers at once, in all processes, exactly one gets an entry; it no longer counts against the
+        log's capacity then. For logs that nothing else reads: there is no cursor, and no position.
+        """
+
     def when_visible(self, callback: Callable[[], None]) -> None:
         """Call back when others can see what this thread has written: at once, unless a transaction holds it back."""
         callback()

@@ -66,6 +66,9 @@ class _Keys:
         self.end = f"{name}:end"
         self.acknowledged = f"{name}:acknowledged"
 
+    def claim(self, position: int) -> str:
+        return f"{self._name}:{position}:taken"
+
     def slot(self, position: int) -> str:
         return f"{self._name}:{position}"
 
@@ -156,6 +159,28 @@ class CacheMailbox(Mailbox):
         """See `Mailbox.acknowledge`."""
         key = self._keys(log).acknowledged
         self._caches.get().set(key, _POSITION.pack(position), timeout=_timeout(expiry, _SLACK))
+
+    def take(self, log: str) -> bytes | None:
+        """See `Mailbox.take`."""
+        cache, keys = self._caches.get(), self._keys(log)
+        taken = _acknowledged(cache, keys)
+        while entries := _following(cache, keys, taken):
+            for position, value in sorted(entries.items()):
+                if self._claim(cache, keys, position, value):
+                    return value[_DEADLINE.size :]
+            taken = max(entries)
+        return None
+
+    def _claim(self, cache: BaseCache, keys: _Keys, position: int, value: bytes) -> bool:
+        """Whether the entry is unexpired and this caller's own: of all who add its claim, one succeeds."""
+        left = _deadline(value) - self._clock()
+        if left <= 0 or not cache.add(keys.claim(position), b"", timeout=_timeout(left, _SLACK)):
+            return False
+        # Somebody slower may set this back, which costs the next one a look at what is taken already.
+        cache.set(keys.acknowledged, _POSITION.pack(position), timeout=_timeout(left, _SLACK))
+        # The slot stays, without its content: where a slot is missing, the log would end.
+        cache.set(keys.slot(position), _DEADLINE.pack(0), timeout=_timeout(left, _SLACK))
+        return True
 
     def _key(self, kind: str, name: str) -> str:
         return f"grip_consumers.mailbox.{super()._key(kind, name)}"
@@ -301,6 +326,26 @@ def _last(cache: BaseCache, keys: _Keys, position: int, *, alias: str = "") -> i
                 return position
             position += 1
         count = min(max(2 * count, _TRIES), _LARGEST_CHUNK)
+
+
+def _following(cache: BaseCache, keys: _Keys, position: int) -> dict[int, bytes]:
+    """Some of what lies behind a position, the oldest first of all; nothing only if there is nothing."""
+    found = _get_many(cache, [keys.end, *keys.slots(position + 1, position + _FIRST_CHUNK)] if position else [])
+    entries: dict[int, bytes] = {}
+    for slot in range(position + 1, position + _FIRST_CHUNK + 1):
+        if (value := found.get(keys.slot(slot))) is None:
+            break
+        entries[slot] = value
+    if entries or (position and (keys.end not in found or _END.unpack(found[keys.end])[0] <= position)):
+        return entries
+    reader = _reader(keys, position)
+    wanted = next(reader)
+    while True:
+        try:
+            wanted = reader.send(_get_many(cache, wanted))
+        except StopIteration as stop:
+            behind: dict[int, bytes] = stop.value
+            return behind
 
 
 def _acknowledged(cache: BaseCache, keys: _Keys) -> int:

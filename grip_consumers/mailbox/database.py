@@ -141,6 +141,26 @@ class DatabaseMailbox(Mailbox):
         """See `Mailbox.acknowledge`."""
         self._mark(self._key("acknowledged", log), position, expiry)
 
+    def take(self, log: str) -> bytes | None:
+        """See `Mailbox.take`. Through a transaction that the caller has open on SQLite: rolled back, it is put back."""
+        arguments: list[Any] = [self._key("log", log), microseconds(self._clock())]
+        if not self._sqlite:
+            found = self._run(_fetch(_TAKE, arguments))
+            return bytes(found[0][0]) if found else None
+        # Who waits for an entry looks again and again, and should not keep others from writing.
+        if not self._run(_fetch(_OLDEST, arguments)):
+            return None
+
+        def work(cursor: CursorWrapper) -> bytes | None:
+            cursor.execute(_OLDEST, arguments)
+            row = cursor.fetchone()
+            if row is None:
+                return None
+            cursor.execute(_DELETE, [row[0]])
+            return bytes(row[1])
+
+        return self._run(work, writing=True)
+
     def _mark(self, name: str, position: int, expiry: float) -> None:
         arguments: list[Any] = [name, position, microseconds(self._clock() + expiry)]
         self._run(lambda cursor: cursor.execute(_SET_MARK, arguments))
@@ -371,6 +391,13 @@ _PUT = f"INSERT INTO {_ENTRIES} (log, position, expires, data) VALUES (%s, %s, %
 _PUT_AT_HEAD = (
     f"INSERT INTO {_ENTRIES} (log, position, expires, data) "  # noqa: S608
     "SELECT CAST(%s AS varchar), position, CAST(%s AS bigint), CAST(%s AS bytea) FROM head RETURNING position"
+)
+_OLDEST = f"SELECT id, data FROM {_ENTRIES} WHERE log = %s AND expires > %s ORDER BY position LIMIT 1"  # noqa: S608
+_DELETE = f"DELETE FROM {_ENTRIES} WHERE id = %s"  # noqa: S608
+#: Each of several at once takes another one. A transaction that has just put an entry there has its row locked.
+_TAKE = (
+    f"DELETE FROM {_ENTRIES} WHERE id = (SELECT id FROM {_ENTRIES} WHERE log = %s AND expires > %s "  # noqa: S608
+    "ORDER BY position LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING data"
 )
 _SET_MARK = (
     f"INSERT INTO {_MARKS} (name, position, expires) VALUES (%s, %s, %s) "  # noqa: S608

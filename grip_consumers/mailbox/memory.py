@@ -103,6 +103,17 @@ class MemoryMailbox(Mailbox):
         with self._mine():
             self._acknowledged[log] = (position, self._clock() + expiry)
 
+    def take(self, log: str) -> bytes | None:
+        """See `Mailbox.take`."""
+        with self._mine():
+            now = self._clock()
+            entries = self._logs[log].entries if log in self._logs else deque()
+            while entries:
+                _, deadline, entry = entries.popleft()
+                if deadline > now:
+                    return entry
+        return None
+
     def _mine(self) -> threading.Lock:
         # A lock that some other thread held while the process forked would never come free in the child, so each
         # process has one of its own; setdefault() lets threads that ask at once go on with the same.

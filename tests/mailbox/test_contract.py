@@ -356,3 +356,55 @@ def test_processes_that_append_at_once_lose_nothing_while_others_read(shared_sto
     for seen in result["seen"]:
         check_seen([(position, entry.encode()) for position, entry in seen], writers, count)
     assert result["last"] == result["seen"][0][-1][0] + 1
+
+
+# Taking ---------------------------------------------------------------------------------------------------------
+
+
+def test_entries_are_taken_in_order_each_once(mailbox: Mailbox) -> None:
+    assert mailbox.take("log") is None
+    written = [b"%d" % number for number in range(30)]
+    for entry in written:
+        mailbox.append("log", entry, expiry=MINUTE)
+    assert [mailbox.take("log") for _ in range(31)] == [*written, None]
+    mailbox.append("log", b"later", expiry=MINUTE)
+    assert [mailbox.take("log"), mailbox.take("log")] == [b"later", None]
+
+
+def test_what_has_expired_is_not_taken(store: Store) -> None:
+    mailbox = store.mailbox()
+    mailbox.append("log", b"short", expiry=5)
+    mailbox.append("log", b"long", expiry=MINUTE)
+    store.clock.moved += 10
+    assert [mailbox.take("log"), mailbox.take("log")] == [b"long", None]
+    store.clock.moved += 2 * MINUTE
+    mailbox.append("log", b"anew", expiry=MINUTE)
+    assert [mailbox.take("log"), mailbox.take("log")] == [b"anew", None]
+
+
+def test_what_is_taken_leaves_room(mailbox: Mailbox) -> None:
+    for _ in range(2):
+        mailbox.append("log", b"a", expiry=MINUTE, capacity=2)
+    with pytest.raises(ChannelFull):
+        mailbox.append("log", b"b", expiry=MINUTE, capacity=2)
+    assert mailbox.take("log") == b"a"
+    mailbox.append("log", b"c", expiry=MINUTE, capacity=2)
+    assert [mailbox.take("log"), mailbox.take("log"), mailbox.take("log")] == [b"a", b"c", None]
+
+
+def test_of_several_who_take_at_once_each_entry_has_one(mailbox: Mailbox) -> None:
+    written = [b"%d" % number for number in range(60)]
+    for entry in written:
+        mailbox.append("log", entry, expiry=MINUTE)
+
+    def taken(number: int) -> list[bytes]:
+        found: list[bytes] = []
+        deadline = time.monotonic() + 30
+        # An entry that somebody else has just locked may be the only one that is left.
+        while time.monotonic() < deadline and (entry := mailbox.take("log")) is not None:
+            found.append(entry)
+        return found
+
+    results = at_once(4, taken)
+    assert sorted(entry for found in results for entry in found) == sorted(written)
+    assert mailbox.take("log") is None

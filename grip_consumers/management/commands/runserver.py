@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["make_command", "next_runserver"]
 
+_PACKAGE = Path(__file__).parents[2]
 _made: dict[Any, type[DjangoRunserver]] = {}
 
 
@@ -36,9 +37,10 @@ def __getattr__(name: str) -> Any:
 def next_runserver() -> type[DjangoRunserver]:
     """Return the class behind the `runserver` that Django would find if this package had none."""
     configs = list(apps.get_app_configs())
-    own = apps.get_containing_app_config(__name__)
-    for config in configs[configs.index(own) + 1 :] if own else configs:
-        if "runserver" in find_commands(str(Path(config.path) / "management")):
+    # By their paths: this package may be installed as `channels`, too (see as_channels).
+    own = [Path(config.path) == _PACKAGE for config in configs]
+    for config, is_own in list(zip(configs, own, strict=True))[own.index(True) if True in own else 0 :]:
+        if not is_own and "runserver" in find_commands(str(Path(config.path) / "management")):
             command = importlib.import_module(f"{config.name}.management.commands.runserver").Command
             if isinstance(command, type) and issubclass(command, DjangoRunserver):
                 return command
