@@ -20,12 +20,20 @@
 
 Those of ours that say more than their name keep the facts as attributes and word them in ``__str__``; their
 constructors take exactly the attributes, so instances survive copying and pickling.
+
+Where Channels has been imported beside this package, an exception of a name that it has is of both kinds when it is
+made, so that code written for either catches it; :func:`either` is for catching what code written for either raises.
 """
 
 from __future__ import annotations
 
+import functools
 import re
+import sys
 from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from grip_consumers.compatibility import RULES, advise
 
 __all__ = [
     "AcceptConnection",
@@ -48,34 +56,72 @@ __all__ = [
 ]
 
 
+E = TypeVar("E", bound=type[Exception])
+
+
+def either(kind: type[Exception]) -> tuple[type[Exception], ...]:
+    """For `except`: the class, and Channels' own of its name if Channels has been imported."""
+    theirs = getattr(sys.modules.get("channels.exceptions"), kind.__name__, kind)
+    return (kind, theirs)
+
+
+def _of_both_kinds(kind: E) -> E:
+    """Decorate a class of a name that Channels has, too."""
+
+    def make(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        theirs: Any = either(kind)[1]
+        return Exception.__new__(_joined(cls, theirs), *args, **kwargs)
+
+    kind.__new__ = make  # type: ignore[method-assign]
+    return kind
+
+
+@functools.lru_cache(maxsize=256)
+def _joined(cls: Any, theirs: Any) -> Any:
+    if issubclass(cls, theirs):
+        return cls
+    # Copies and pickles are made by the class that has a name to be found by.
+    members = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
+    reduced = {"__reduce__": lambda self: (cls, self.args, self.__dict__ or None)}
+    return type(cls.__name__, (cls, theirs), {**members, **reduced})
+
+
+@_of_both_kinds
 class RequestAborted(Exception):  # noqa: N818 - Channels' name
     """The client went away before its request body was complete."""
 
 
+@_of_both_kinds
 class RequestTimeout(RequestAborted):
     """A request body did not arrive in time."""
 
 
+@_of_both_kinds
 class InvalidChannelLayerError(ValueError):
     """A channel layer is missing, or configured in a way that cannot work."""
 
 
+@_of_both_kinds
 class AcceptConnection(Exception):  # noqa: N818 - Channels' name
     """Raise it in ``connect()`` to accept the connection and leave the handler."""
 
 
+@_of_both_kinds
 class DenyConnection(Exception):  # noqa: N818 - Channels' name
     """Raise it in ``connect()`` to refuse the connection and leave the handler."""
 
 
+@_of_both_kinds
 class ChannelFull(Exception):  # noqa: N818 - Channels' name
     """A channel holds as many messages as its capacity permits."""
 
 
+@_of_both_kinds
 class MessageTooLarge(Exception):  # noqa: N818 - Channels' name
     """A message is larger than its channel layer can carry."""
 
 
+@_of_both_kinds
 class StopConsumer(Exception):  # noqa: N818 - Channels' name
     """Raise it in a handler to end the consumer: no later event of the connection reaches it."""
 
@@ -113,7 +159,11 @@ class UnkeepableState(StateError):  # noqa: N818 - it names what happened
                 "does not outlive the request, because no process owns the connection between two of them. "
                 + self._advice
             )
-        return f"{self.consumer} cannot keep {self._holder}: a value of type {self.type_name} {reason}{self._way_out}."
+        text = f"{self.consumer} cannot keep {self._holder}: a value of type {self.type_name} {reason}"
+        rule = _LEFT_RUNNING.get(self.type_name)
+        if rule is not None and not self.why:
+            return f"{self.consumer} cannot keep {self._holder}, of type {self.type_name}. {advise(rule)}"
+        return f"{text}{self._way_out}. ({RULES['unkeepable-state'].check_id})"
 
     @property
     def _is_argument(self) -> bool:
@@ -137,6 +187,16 @@ class UnkeepableState(StateError):  # noqa: N818 - it names what happened
         key = re.fullmatch(r"scope\[['\"](.+)['\"]\]", self.attribute)
         name = f"scope.{key[1]}" if key else self.attribute
         return f'; or, if nothing later depends on it, name it in `transient = ("{name}",)` on the class'
+
+
+#: What runs while nobody waits for it, by the name of its type → the rule about it.
+_LEFT_RUNNING = {
+    "_asyncio.Task": "background-task",
+    "asyncio.tasks.Task": "background-task",
+    "asyncio.events.TimerHandle": "timer",
+    "threading.Thread": "background-task",
+    "threading.Timer": "timer",
+}
 
 
 class SealBroken(StateError):  # noqa: N818 - it names what happened
@@ -163,8 +223,7 @@ class SubscriptionLimitExceeded(GripError):  # noqa: N818 - it names what happen
         return (
             f"Cannot add this connection to group {self.group!r}: it already holds the {self.limit} "
             f"subscriptions that {self.setting} permits. The proxy would ignore one more silently, and the "
-            "connection would miss every message of the group. Join fewer groups, or raise both the proxy's "
-            f"limit (Pushpin: connection_subscription_max) and {self.setting}."
+            f"connection would miss every message of the group. {advise('too-many-groups')}"
         )
 
 

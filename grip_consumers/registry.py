@@ -6,6 +6,7 @@ A sender must know them all, whichever process it runs in, because each class re
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import weakref
 from importlib import import_module
@@ -106,8 +107,20 @@ def load_routing() -> None:
         if not module:
             raise ImproperlyConfigured(f"ASGI_APPLICATION must be {_PATH}, got {path!r}.")
         with _loading:
-            import_module(module)
+            application = getattr(import_module(module), path.rpartition(".")[2], None)
+            if _USES_CHANNELS in sys.modules:
+                _genuine().find_routed(application)
         _loaded = path
+    if _USES_CHANNELS in sys.modules:
+        _genuine().fit()
+
+
+_USES_CHANNELS = "channels.consumer"
+
+
+def _genuine() -> Any:
+    # By name, as it stands above this module.
+    return import_module("grip_consumers.genuine")
 
 
 _PATH = "the dotted path of the application in your asgi.py, e.g. 'mysite.asgi.application'"

@@ -8,14 +8,15 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial, update_wrapper
 from typing import Any
 
 from asgiref.sync import SyncToAsync, async_to_sync
 
 from grip_consumers.batch import Batch, EndOfBatch
+from grip_consumers.compatibility import advise
 from grip_consumers.db import database_sync_to_async
-from grip_consumers.exceptions import StateError, StopConsumer
+from grip_consumers.exceptions import StateError, StopConsumer, either
 from grip_consumers.naming import new_channel_name
 from grip_consumers.protocol import State
 from grip_consumers.state import (
@@ -28,11 +29,57 @@ from grip_consumers.state import (
     restore_scope,
 )
 from grip_consumers.state.extensions import dotted, import_dotted
-from grip_consumers.types import Message, Receive, Scope, Send
+from grip_consumers.state.table import CannotEncode
+from grip_consumers.types import ASGIApplication, Message, Receive, Scope, Send
+from grip_consumers.watch import Watch
 
-__all__ = ["arrive", "capture", "plain_dispatch", "revive", "run_async", "run_plain", "scope_of"]
+__all__ = [
+    "RestoredScope",
+    "application_of",
+    "arrive",
+    "capture",
+    "plain_dispatch",
+    "refuse_slots",
+    "revive",
+    "run_async",
+    "run_plain",
+    "scope_of",
+]
 
 PlainDispatch = Callable[[Any, Message], Any]
+
+
+class RestoredScope:
+    """The scope of a consumer that was revived, decoded when it is first read: many handlers never look."""
+
+    def __get__(self, consumer: Any, owner: type) -> Any:
+        if consumer is None:
+            return self
+        batch = vars(consumer).get("_grip_batch")
+        if batch is None:
+            raise AttributeError(f"{owner.__name__!r} object has no attribute 'scope'")
+        scope = vars(consumer)["scope"] = scope_of(batch)
+        return scope
+
+
+def application_of(cls: type[Any], initkwargs: dict[str, Any]) -> ASGIApplication:
+    """An ASGI application that makes an instance of a consumer for each connection: what `as_asgi` gives."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> Any:
+        consumer = cls(**initkwargs)
+        vars(consumer)["_grip_initkwargs"] = initkwargs
+        return await consumer(scope, receive, send)
+
+    app.consumer_class = cls  # type: ignore[attr-defined]
+    app.consumer_initkwargs = initkwargs  # type: ignore[attr-defined]
+    update_wrapper(app, cls, updated=())
+    return app
+
+
+def refuse_slots(cls: type[Any]) -> None:
+    """Raises TypeError for a class with `__slots__`."""
+    if any(vars(base).get("__slots__") for base in cls.__mro__):
+        raise TypeError(f"{cls.__qualname__} has __slots__, whose attributes could not be kept between batches.")
 
 
 @lru_cache(maxsize=1024)
@@ -56,7 +103,7 @@ async def arrive(batch: Batch, consumer: Any, scope: Scope, receive: Receive, se
     batch.stack_runs = batch.send_wrapped or receive != batch.receive
     if batch.state is None:
         batch.channel_name = new_channel_name()
-        batch.consumer_name = dotted(type(consumer))
+        batch.consumer_name = _name_of(type(consumer))
     else:
         _check_class(batch.state, consumer)
         if batch.state.scope:
@@ -96,18 +143,18 @@ def revive(batch: Batch, state: ConnectionState) -> PlainDispatch | None:
 def run_plain(batch: Batch, dispatch: PlainDispatch) -> None:
     """Handle all messages of the batch in this thread."""
     consumer = batch.consumer
-    with batch:
+    with batch, Watch(batch):
         try:
             for message in batch.messages():
                 dispatch(consumer, message)
-        except StopConsumer:
+        except either(StopConsumer):
             _stop(batch)
 
 
 async def run_async(batch: Batch, receive: Receive) -> None:
     """Handle all messages of the batch on this event loop; those of the client come by `receive`."""
     dispatch = batch.consumer.dispatch
-    with batch:
+    with batch, Watch(batch, asyncio.get_running_loop()):
         try:
             while True:
                 # Mail first: it was sent before the client's frames came.
@@ -117,7 +164,7 @@ async def run_async(batch: Batch, receive: Receive) -> None:
         except EndOfBatch:
             # A task that the last handler has just started gets the turn that it would have had.
             await asyncio.sleep(0)
-        except StopConsumer:
+        except either(StopConsumer):
             _stop(batch)
 
 
@@ -168,6 +215,16 @@ def _attach(batch: Batch, consumer: Any, send: Send) -> None:
     else:
         consumer.base_send = send
     consumer._grip_attach(batch)
+    if consumer.channel_layer is not None:
+        # It says what to do instead.
+        consumer.channel_receive = partial(consumer.channel_layer.receive, batch.channel_name)
+
+
+def _name_of(cls: type[Any]) -> str:
+    try:
+        return dotted(cls)
+    except CannotEncode as error:
+        raise StateError(f"{error}. {advise('local-class')}") from None
 
 
 def _made(cls: type[Any], state: ConnectionState) -> Any:

@@ -19,7 +19,7 @@ from django.conf import settings
 from django.utils import timezone, translation
 
 from grip_consumers.analysis import PER_CONNECTION, permitted_names
-from grip_consumers.exceptions import StopConsumer
+from grip_consumers.exceptions import StopConsumer, either
 from grip_consumers.mail import Outcome
 
 __all__ = ["Abandoned", "Attempt", "current_attempt", "make_stand_in", "note_failure", "note_hidden_writes", "run_once"]
@@ -214,7 +214,7 @@ async def run_once(
             await running
     except Abandoned as error:
         attempt.abandon(error.attribute)
-    except StopConsumer:
+    except either(StopConsumer):
         outcome = Outcome.STOPPED
     except Exception:
         # Every member's own run would have failed just so; unless it was the stand-in that made it fail.

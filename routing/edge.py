@@ -1,4 +1,7 @@
-"""What `ProtocolTypeRouter` does with an ASGI server: reads a batch, writes its answer, refuses direct WebSockets."""
+"""What stands between an ASGI server and the dispatcher: reads a batch, writes its answer, refuses direct WebSockets.
+
+`ProtocolTypeRouter` does this for a project that a proxy serves; `behind_proxy` for one that is served directly, too.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,29 @@ from collections.abc import Awaitable, Callable
 from grip_consumers import conf
 from grip_consumers.advice import DIRECT_WEBSOCKET
 from grip_consumers.dispatcher import Dispatcher
-from grip_consumers.handshake import UNROUTED, from_asgi
+from grip_consumers.handshake import UNROUTED, from_asgi, is_batch_scope
 from grip_consumers.protocol import Response
 from grip_consumers.types import ASGIApplication, Message, Receive, Scope, Send
 
-__all__ = ["answer_batch", "refuse_direct_websocket"]
+__all__ = ["answer_batch", "behind_proxy", "refuse_direct_websocket"]
+
+
+def behind_proxy(application: ASGIApplication) -> ASGIApplication:
+    """An ASGI application that answers batches with the consumers of `application`, and hands all else on to it.
+
+    For a project whose router is that of Channels, which serves WebSockets of its own beside those of a proxy:
+    `application = behind_proxy(ProtocolTypeRouter(…))`. GripMiddleware does without, at the cost of what Django spends
+    on any request.
+    """
+    dispatcher = Dispatcher(lambda: application)
+
+    async def edge(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and is_batch_scope(scope):
+            await answer_batch(dispatcher, scope, receive, send, application)
+        else:
+            await application(scope, receive, send)
+
+    return edge
 
 
 async def answer_batch(

@@ -7,6 +7,7 @@ import channels.exceptions
 import pytest
 
 from grip_consumers import exceptions
+from grip_consumers.compatibility import advise
 from grip_consumers.exceptions import (
     GripError,
     HandlerFailed,
@@ -41,7 +42,8 @@ def test_each_exception_of_channels_has_its_bases_here(name: str) -> None:
 
 
 def test_every_public_name_is_listed() -> None:
-    defined = {name for name, value in vars(exceptions).items() if isinstance(value, type) and name != "Mapping"}
+    found = vars(exceptions).items()
+    defined = {name for name, value in found if isinstance(value, type) and value.__module__ == exceptions.__name__}
     assert set(exceptions.__all__) == defined
 
 
@@ -69,7 +71,7 @@ def test_an_unkeepable_attribute_is_worded_with_both_ways_out() -> None:
         "chat.consumers.ChatConsumer cannot keep self.lock: a value of type _thread.lock does not outlive the "
         "request, because no process owns the connection between two of them. Keep what it is made from and make "
         "it anew when it is needed (in a cached_property, say); or, if nothing later depends on it, name it in "
-        '`transient = ("lock",)` on the class.'
+        '`transient = ("lock",)` on the class. (grip_consumers.W024)'
     )
 
 
@@ -78,7 +80,8 @@ def test_an_unkeepable_attribute_is_worded_with_what_is_particular_to_it() -> No
     assert error.why == "it has not been saved; save it first"
     assert str(error) == (
         "chat.C cannot keep self.room: a value of type chat.models.Room cannot be stored: it has not been saved; "
-        'save it first; or, if nothing later depends on it, name it in `transient = ("room",)` on the class.'
+        'save it first; or, if nothing later depends on it, name it in `transient = ("room",)` on the class. '
+        "(grip_consumers.W024)"
     )
 
 
@@ -86,15 +89,24 @@ def test_an_unkeepable_attribute_is_worded_with_what_is_particular_to_it() -> No
 def test_an_unkeepable_key_of_the_scope_is_worded_with_its_name_in_transient(attribute: str) -> None:
     text = str(UnkeepableState("chat.C", attribute, "redis.client.Redis"))
     assert text.startswith(f"chat.C cannot keep self.{attribute}: a value of type redis.client.Redis does not outlive")
-    assert text.endswith('name it in `transient = ("scope.client",)` on the class.')
+    assert text.endswith('name it in `transient = ("scope.client",)` on the class. (grip_consumers.W024)')
 
 
 def test_an_unkeepable_argument_of_as_asgi_cannot_be_transient() -> None:
     assert str(UnkeepableState("chat.C", "as_asgi(client=…)", "redis.client.Redis")) == (
         "chat.C cannot keep as_asgi(client=…): a value of type redis.client.Redis does not outlive the request, "
         "because no process owns the connection between two of them. Pass what it is made from, and make it in "
-        "the consumer when it is needed."
+        "the consumer when it is needed. (grip_consumers.W024)"
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "rule"),
+    [("_asyncio.Task", "background-task"), ("threading.Thread", "background-task"), ("threading.Timer", "timer")],
+)
+def test_what_runs_in_the_background_is_worded_with_what_to_do_instead(kind: str, rule: str) -> None:
+    text = str(UnkeepableState("chat.C", "job", kind))
+    assert text == f"chat.C cannot keep self.job, of type {kind}. {advise(rule)}"
 
 
 def test_a_broken_seal_says_what_it_was_given() -> None:
@@ -107,8 +119,7 @@ def test_the_subscription_limit_is_worded_with_the_setting_and_the_silence_of_th
     assert str(error) == (
         "Cannot add this connection to group 'lobby': it already holds the 20 subscriptions that "
         "GRIP_SUBSCRIPTION_LIMIT permits. The proxy would ignore one more silently, and the connection would "
-        "miss every message of the group. Join fewer groups, or raise both the proxy's limit (Pushpin: "
-        "connection_subscription_max) and GRIP_SUBSCRIPTION_LIMIT."
+        f"miss every message of the group. {advise('too-many-groups')}"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fleet import Fleet, Project
+from tests.fleet import FRONT_KEY, Fleet, Project, Target, embedded
 from tests.servers import Backend, daphne, start_all, stop_all, uvicorn
 
 from . import project
@@ -37,14 +38,16 @@ class References:
 @pytest.fixture(scope="session")
 def references(parity_folder: Path) -> Iterator[References]:
     """The original project on real Channels, by two servers."""
+    folder = parity_folder / "references"
+    folder.mkdir()
     backends = {}
     for name, command in (("uvicorn", uvicorn), ("daphne", daphne)):
         backends[name] = Backend(
             f"channels-{name}",
             command(f"{project.PACKAGE}.asgi:application"),
-            folder=parity_folder,
+            folder=folder,
             cwd=parity_folder / "channels",
-            env=_fresh_site(parity_folder, f"channels-{name}"),
+            env=_fresh_site(folder, f"channels-{name}"),
             ready_path="/ready/",
         )
     try:
@@ -56,19 +59,57 @@ def references(parity_folder: Path) -> Iterator[References]:
 
 def _fresh_site(folder: Path, name: str, grip_proxies: str = "[]") -> dict[str, str]:
     (folder / name).mkdir()
-    shutil.copy(folder / "database" / "db.sqlite3", folder / name)
+    shutil.copy(folder.parent / "database" / "db.sqlite3", folder / name)
     return project.site_environment(folder / name, grip_proxies=grip_proxies)
 
 
 @pytest.fixture(scope="session")
 def fleet(parity_folder: Path) -> Iterator[Fleet]:
     """The migrated project behind both proxies, on both kinds of server."""
-    code = project.migrated(parity_folder / "grip")
+    with _fleet(project.migrated(parity_folder / "grip"), parity_folder / "migrated") as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def unmigrated_fleet(parity_folder: Path) -> Iterator[Fleet]:
+    """The same with the project that is still one of Channels."""
+    with _fleet(project.unmigrated(parity_folder / "beside"), parity_folder / "unmigrated") as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def both_ways(parity_folder: Path) -> Iterator[dict[str, Target]]:
+    """One process of the project as it was: clients reach it by Daphne, and by a proxy in front of that."""
+    folder = parity_folder / "both"
+    code = project.unmigrated(folder, *project.BOTH_WAYS)
+    front = Backend(
+        "both-front", uvicorn("tests.fronts:before_backend", factory=True), folder=folder, ready_path="/ready/"
+    )
+    backend = Backend(
+        "both-daphne",
+        daphne(f"{project.PACKAGE}.asgi:application"),
+        folder=folder,
+        cwd=code,
+        env=_fresh_site(folder, "both-daphne", json.dumps([embedded(front.port)])),
+        ready_path="/ready/",
+    )
+    front.env |= {"FRONT_KEY": FRONT_KEY, "FRONT_BACKEND": backend.url}
+    try:
+        start_all([backend, front])
+        yield {
+            "daphne": Target("daphne", backend.url, backend, backend),
+            "embedded-daphne": Target("embedded-daphne", front.url, backend, front),
+        }
+    finally:
+        stop_all([backend, front])
+
+
+def _fleet(code: Path, folder: Path) -> Fleet:
+    folder.mkdir()
     served = Project(
         asgi=f"{project.PACKAGE}.asgi:application",
         wsgi=f"{project.PACKAGE}.wsgi:application",
         ready_path="/ready/",
         code=code,
     )
-    with Fleet(served, parity_folder, lambda name, proxies: _fresh_site(parity_folder, name, proxies)) as started:
-        yield started
+    return Fleet(served, folder, lambda name, proxies: _fresh_site(folder, name, proxies))

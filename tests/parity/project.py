@@ -1,10 +1,14 @@
-"""The project under `site/`, as it is and migrated: the migration that the documentation promises, nothing more."""
+"""The project under `site/`, as it is and migrated: the migration that the documentation promises, nothing more.
+
+In between it is unmigrated: all its code is that of Channels, and its settings have what a proxy needs.
+"""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.servers import environment
@@ -19,6 +23,23 @@ SETTINGS = [
     ('    "channels",\n', '    "grip_consumers",\n'),
     ("MIDDLEWARE = [\n", 'MIDDLEWARE = [\n    "grip_consumers.GripMiddleware",\n'),
     ('CHANNEL_LAYERS = {"default": {"BACKEND": "grip_consumers.layers.InMemoryChannelLayer"}}\n', ""),
+]
+#: What the settings of a project need that stays with Channels, and is served by a proxy, too.
+BESIDE_CHANNELS = [
+    ('    "channels",\n', '    "channels",\n    "grip_consumers",\n'),
+    ("MIDDLEWARE = [\n", 'MIDDLEWARE = [\n    "grip_consumers.GripMiddleware",\n'),
+    ('"channels.layers.InMemoryChannelLayer"', '"grip_consumers.layers.GripChannelLayer"'),
+]
+_BOTH_LAYERS = (
+    '{"BACKEND": "grip_consumers.layers.DualChannelLayer", '
+    '"CONFIG": {"old": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}}'
+)
+#: And if it is still served without one, too.
+BOTH_WAYS = [
+    (
+        '{"BACKEND": "grip_consumers.layers.GripChannelLayer"}',
+        _BOTH_LAYERS,
+    ),
 ]
 #: Where the proxies are is deployment, not migration: it comes from the environment.
 DEPLOYMENT = '\nimport json\n\nGRIP_PROXIES = json.loads(os.environ["GRIP_PROXIES"])\n'
@@ -40,8 +61,15 @@ def migrated(folder: Path) -> Path:
     return folder
 
 
-def migrated_settings(text: str) -> str:
-    for old, new in SETTINGS:
+def unmigrated(folder: Path, *further: tuple[str, str]) -> Path:
+    """Copy the project and change nothing but its settings."""
+    settings = original(folder) / PACKAGE / "settings.py"
+    settings.write_text(migrated_settings(settings.read_text(), [*BESIDE_CHANNELS, *further]) + DEPLOYMENT)
+    return folder
+
+
+def migrated_settings(text: str, changes: Sequence[tuple[str, str]] = SETTINGS) -> str:
+    for old, new in changes:
         if text.count(old) != 1:
             raise ValueError(f"Expected {old!r} once in the settings to migrate, found it {text.count(old)} times.")
         text = text.replace(old, new)

@@ -1,14 +1,19 @@
-"""Each script is run against Channels and against the migrated site: what the clients saw must be equal."""
+"""Each script is run against Channels and against the migrated site: what the clients saw must be equal.
+
+Some of them also against the site as it was, consumers of Channels behind a proxy; with `GRIP_TESTS_LONG=1` all.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import difflib
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
 
-from tests.fleet import TARGETS, Fleet
+from tests.fleet import TARGETS, Fleet, Target
 
 from . import behaviours
 from .behaviours import Behaviour
@@ -63,7 +68,20 @@ DIFFERENCES: dict[str, Difference] = {
 #: Strict: a behaviour that comes true has to leave this table.
 NOT_YET: dict[str, tuple[str, str]] = {}
 
-pytestmark = pytest.mark.parametrize("behaviour", BEHAVIOURS, ids=lambda behaviour: behaviour.name)
+LONG = os.environ.get("GRIP_TESTS_LONG", "") not in {"", "0"}
+
+#: What is left to genuine classes of Channels in another way than to ours, each at least once.
+OF_GENUINE = {
+    "a_handler_that_fails_for_all_ends_all",
+    "a_path_without_a_route_is_refused",
+    "a_room_relays_to_all_in_order",
+    "a_session_of_a_login_over_the_socket_is_stored",
+    "stop_consumer_ends_the_connection",
+}
+
+
+def every(chosen: Sequence[Behaviour] = BEHAVIOURS) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("behaviour", chosen, ids=lambda behaviour: behaviour.name)
 
 
 async def transcript(behaviour: Behaviour, url: str) -> list[Record]:
@@ -89,6 +107,7 @@ async def reference_transcript(behaviour: Behaviour, references: References) -> 
     return references.transcripts[behaviour.name]
 
 
+@every()
 async def test_channels_shows_the_behaviour(behaviour: Behaviour, references: References) -> None:
     seen = await reference_transcript(behaviour, references)
     missing = [record for record in behaviour.shows if record not in seen]
@@ -96,6 +115,7 @@ async def test_channels_shows_the_behaviour(behaviour: Behaviour, references: Re
     assert seen[-1][0] != "script stopped"
 
 
+@every()
 @pytest.mark.parametrize("name", TARGETS)
 async def test_the_migrated_site_shows_the_same(
     behaviour: Behaviour, name: str, references: References, fleet: Fleet, request: pytest.FixtureRequest
@@ -103,8 +123,28 @@ async def test_the_migrated_site_shows_the_same(
     reason, only = NOT_YET.get(behaviour.name, ("", "-"))
     if name.startswith(only):
         request.applymarker(pytest.mark.xfail(raises=AssertionError, strict=True, reason=reason))
-    expected = _expected(behaviour, name, await reference_transcript(behaviour, references))
-    target = fleet.targets[name]
+    await _assert_same(behaviour, fleet.targets[name], references)
+
+
+@every([behaviour for behaviour in BEHAVIOURS if LONG or behaviour.name in OF_GENUINE])
+@pytest.mark.parametrize("name", ["embedded-daphne", *(TARGETS if LONG else ())])
+async def test_the_site_as_it_was_shows_the_same_behind_a_proxy(
+    behaviour: Behaviour, as_it_was: Target, references: References
+) -> None:
+    await _assert_same(behaviour, as_it_was, references)
+
+
+@pytest.fixture
+def as_it_was(name: str, request: pytest.FixtureRequest) -> Target:
+    if name in TARGETS:
+        found: Target = request.getfixturevalue("unmigrated_fleet").targets[name]
+    else:
+        found = request.getfixturevalue("both_ways")[name]
+    return found
+
+
+async def _assert_same(behaviour: Behaviour, target: Target, references: References) -> None:
+    expected = _expected(behaviour, target.name, await reference_transcript(behaviour, references))
     target.mark()
     seen = await transcript(behaviour, target.url)
     assert seen == expected, f"{_difference(expected, seen)}\n{target.log()[-4000:]}"
