@@ -8,23 +8,28 @@ for the next batch (see `running`).
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextvars import ContextVar, Token
+from contextvars import Context, ContextVar, Token
+from time import monotonic
 from typing import Any
 
+from grip_consumers.compatibility import advise
+from grip_consumers.complaints import left_running, warn_once
 from grip_consumers.conf import Settings
 from grip_consumers.exceptions import HandlerFailed, StopConsumer, SubscriptionLimitExceeded
 from grip_consumers.handshake import BatchRequest
 from grip_consumers.mail import Discard, Entry, Event, Frames, Join, Outcome, Shut
 from grip_consumers.messages import VANISHED, closing, disconnect, payload, to_asgi
 from grip_consumers.naming import group_channel, private_channel, user_of
-from grip_consumers.protocol import Close, Disconnect, Exchange, State
+from grip_consumers.protocol import Close, Disconnect, Exchange, LocalProtocolError, State
+from grip_consumers.protocol.control import keep_alive
 from grip_consumers.state import ConnectionState, Inbox
 from grip_consumers.types import Message, Scope
 
-__all__ = ["EXTENSION", "Batch", "EndOfBatch", "current_batch", "milliseconds"]
+__all__ = ["EXTENSION", "Batch", "EndOfBatch", "batch_of", "current_batch", "milliseconds"]
 
 logger = logging.getLogger("grip_consumers.batch")
 
@@ -54,6 +59,11 @@ def current_batch() -> Batch | None:
     return batch if batch is not None and batch.active else None
 
 
+def batch_of(context: Context) -> Batch | None:
+    """The batch that is or was current in a context."""
+    return context.get(_current)
+
+
 class EndOfBatch(BaseException):
     """There are no more messages in this batch. Not an Exception: middleware must not take it for a failure."""
 
@@ -64,8 +74,8 @@ class Batch:
     __slots__ = (
         *("request", "exchange", "settings", "state", "channel_name", "groups", "consumer", "consumer_name"),
         *("stack_runs", "active", "_base_scope", "_own_events", "_client_messages"),
-        *("ended", "send_wrapped", "_context", "_denial", "_released"),
-        *("inbox", "joins", "copied", "revoked", "held_up", "way_is_clear"),
+        *("ended", "send_wrapped", "_context", "_denial", "_released", "slow_after"),
+        *("inbox", "joins", "copied", "revoked", "held_up", "way_is_clear", "ticked", "refused_with"),
     )
 
     def __init__(self, request: BatchRequest, exchange: Exchange, settings: Settings) -> None:
@@ -96,6 +106,12 @@ class Batch:
         self.held_up = False
         #: The client has taken all that it was sent before, as far as can be known.
         self.way_is_clear = False
+        #: The consumer's tick is called in this batch.
+        self.ticked = False
+        #: The time by time.monotonic() from which on its handlers take long.
+        self.slow_after = math.inf
+        #: The code of a close before the accept. No client can see it; tests can.
+        self.refused_with: int | None = None
         self.active = False
         self._base_scope: Scope | None = None
         self._own_events: deque[Message | Entry] = deque()
@@ -233,9 +249,10 @@ class Batch:
     def _refuse_undecided(self) -> None:
         logger.warning(
             "%s neither accepted nor closed the connection to %s before connect() returned. It is refused: no "
-            "process is left that could accept it later. Call accept() or close() in connect().",
+            "process is left that could accept it later. %s",
             self.consumer_name or "The application",
             self.request.path,
+            advise("late-accept"),
         )
         self.emit({"type": "websocket.close"})
 
@@ -252,10 +269,12 @@ class Batch:
         when the batch has been answered.
         """
         if self._released:
+            runner, rule = left_running()
             raise RuntimeError(
-                f"{self.consumer_name} has sent {message['type']!r} after its batch was answered, from a task that a "
-                "handler left running: await it, or send to a group from it."
+                f"{self.consumer_name} has sent {message['type']!r} after its batch was answered, from {runner} that a "
+                f"handler left running. {advise(rule)}"
             )
+        self.note_slowness()
         kind = message["type"]
         if kind == "websocket.send":
             self._send_frame(message)
@@ -270,6 +289,13 @@ class Batch:
         else:
             raise ValueError(f"Expected a message that a WebSocket application can send; got the type {kind!r}.")
 
+    def note_slowness(self, place: str = "") -> None:
+        """Warn, once, if the handlers take long: what they have sent is waiting for them to return."""
+        if monotonic() >= self.slow_after:
+            self.slow_after = math.inf
+            what = f"has been handling messages for seconds{place}, while nothing that it sends reaches its client"
+            warn_once("sleeping-loop", self.consumer_name, what)
+
     def _send_frame(self, message: Message) -> None:
         text, data = payload(message)
         if text is None:
@@ -278,6 +304,9 @@ class Batch:
             self.exchange.send_text(text)
 
     def _accept(self, message: Message) -> None:
+        if self.exchange.state is not State.CONNECTING:
+            name = self.exchange.state.name
+            raise LocalProtocolError(f"cannot accept in state {name}: connect() has returned. {advise('late-accept')}")
         self.exchange.accept(subprotocol=message.get("subprotocol"), headers=message.get("headers") or ())
         self.exchange.set_user(self.user)
         for group in self.groups:
@@ -286,9 +315,15 @@ class Batch:
             # Last: what comes by it shows that the others are there.
             self.exchange.subscribe(private_channel(self.settings.prefix, self.channel_name))
             self.inbox.unproven = milliseconds()
+        if self.settings.heartbeat:
+            # By the proxy itself, to the client alone.
+            self.exchange.send_control(keep_alive(timeout=self.settings.heartbeat))
 
     def _close(self, message: Message) -> None:
-        self.exchange.close(*closing(message))
+        code, reason = closing(message)
+        if self.exchange.state is State.CONNECTING:
+            self.refused_with = code
+        self.exchange.close(code, reason)
 
     def _deny(self, message: Message) -> None:
         if not self._denial:

@@ -6,7 +6,7 @@ Nothing is read at import. The values are read again when a test overrides a set
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -16,7 +16,7 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
-__all__ = ["Proxy", "Settings", "get"]
+__all__ = ["Proxy", "Settings", "change", "get"]
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,8 @@ class Settings:
     mailbox: str = ""
     mailbox_alias: str = "default"
     recheck_session: bool = False
+    #: 0: no frame keeps a quiet connection open.
+    heartbeat: int = 25
     #: SECRET_KEY and its fallbacks.
     secrets: tuple[str | bytes, ...] = field(default=(), repr=False)
     debug: bool = False
@@ -104,12 +106,13 @@ _SIMPLE: dict[str, tuple[str, tuple[type, ...]]] = {
     "GRIP_STATE_INLINE_LIMIT": ("state_inline_limit", (int,)),
     "GRIP_STATE_CACHE": ("state_cache", (str,)),
     "GRIP_STATE_TIMEOUT": ("state_timeout", (int,)),
+    "GRIP_HEARTBEAT": ("heartbeat", (int,)),
     "GRIP_RECHECK_SESSION": ("recheck_session", (bool,)),
     "GRIP_MAILBOX": ("mailbox", (str,)),
     "GRIP_MAILBOX_ALIAS": ("mailbox_alias", (str,)),
 }
-#: Numbers that may be 0 as well: all state goes to the cache, no connection joins a group.
-_MAY_BE_ZERO = {"GRIP_STATE_INLINE_LIMIT", "GRIP_SUBSCRIPTION_LIMIT"}
+#: Numbers that may be 0 as well: all state goes to the cache, no connection joins a group, nothing keeps it open.
+_MAY_BE_ZERO = {"GRIP_STATE_INLINE_LIMIT", "GRIP_SUBSCRIPTION_LIMIT", "GRIP_HEARTBEAT"}
 
 _PROXY_KEYS = {"control_uri", "control_iss", "control_zmq_uri", "key", "verify_key", "verify_iss"}
 
@@ -119,7 +122,18 @@ def get() -> Settings:
 
     Raises ImproperlyConfigured, naming the setting, for a value of the wrong kind.
     """
-    return _read()
+    settings = _read()
+    return settings if _changed is None else _changed(settings)
+
+
+#: What tests make of the project's settings.
+_changed: Callable[[Settings], Settings] | None = None
+
+
+def change(function: Callable[[Settings], Settings] | None) -> None:
+    """Have `get` return what `function` makes of the project's settings; None ends that. For tests (`in_process`)."""
+    global _changed
+    _changed = function
 
 
 @lru_cache(maxsize=1)

@@ -4,36 +4,22 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from asgiref.sync import async_to_sync
 
-from grip_consumers import DEFAULT_CHANNEL_LAYER
+from grip_consumers import DEFAULT_CHANNEL_LAYER, genuine, ticking
 from grip_consumers.batch import EXTENSION, Batch
 from grip_consumers.db import close_old_connections_if_used, database_sync_to_async
-from grip_consumers.exceptions import StopConsumer
+from grip_consumers.exceptions import StopConsumer, either
 from grip_consumers.layers import get_channel_layer
 from grip_consumers.messages import get_handler_name
 from grip_consumers.registry import register
-from grip_consumers.running import arrive, scope_of
+from grip_consumers.running import RestoredScope, application_of, arrive, refuse_slots
 from grip_consumers.types import ASGIApplication, Message, Receive, Scope, Send
 from grip_consumers.utils import await_many_dispatch
 
 __all__ = ["AsyncConsumer", "SyncConsumer", "get_handler_name"]
-
-
-class _RestoredScope:
-    """The scope of a consumer that was revived, decoded when it is first read: many handlers never look."""
-
-    def __get__(self, consumer: AsyncConsumer | None, owner: type) -> Any:
-        if consumer is None:
-            return self
-        batch = vars(consumer).get("_grip_batch")
-        if batch is None:
-            raise AttributeError(f"{owner.__name__!r} object has no attribute 'scope'")
-        scope = vars(consumer)["scope"] = scope_of(batch)
-        return scope
 
 
 class AsyncConsumer:
@@ -53,7 +39,10 @@ class AsyncConsumer:
     #: `"scope.<key>"` leaves out a key of the scope.
     transient: tuple[str, ...] = ()
 
-    scope: Any = _RestoredScope()
+    #: Seconds, 20 or more, after which a WebSocket consumer's `tick(self)` is called again and again; None: it is not.
+    tick_interval: int | None = None
+
+    scope: Any = RestoredScope()
     channel_layer: Any
     channel_name: str
     channel_receive: Callable[[], Awaitable[Message]]
@@ -63,7 +52,7 @@ class AsyncConsumer:
         """Serve one connection, or one batch of it (the ASGI entry)."""
         batch = scope.get("extensions", {}).get(EXTENSION)
         if isinstance(batch, Batch):
-            await arrive(batch, self, scope, receive, send)
+            await arrive(batch, self, scope, receive, genuine.unwrapped(send))
             return
         self.scope = scope
         self.channel_layer = get_channel_layer(self.channel_layer_alias)
@@ -71,12 +60,14 @@ class AsyncConsumer:
         if self.channel_layer is not None:
             self.channel_name = await self.channel_layer.new_channel()
             self.channel_receive = functools.partial(self.channel_layer.receive, self.channel_name)
-            # Our own layer has no queues: what it sends reaches connections that a proxy holds.
-            if getattr(self.channel_layer, "has_queues", True):
-                sources.append(self.channel_receive)
+            sources.append(self.channel_receive)
+        if scope["type"] == "websocket" and ticking.applies(type(self)):
+            sources.append(functools.partial(ticking.wait, self))
         self.base_send = async_to_sync(send) if self._sync else send
-        with suppress(StopConsumer):
+        try:
             await await_many_dispatch(sources, self.dispatch)
+        except either(StopConsumer):
+            pass
 
     def _grip_attach(self, batch: Batch) -> None:
         """Take what belongs to one batch."""
@@ -91,6 +82,10 @@ class AsyncConsumer:
         await close_old_connections_if_used()
         await handler(message)
 
+    async def grip_tick(self, message: Message) -> None:
+        """Handle `grip.tick`: call the consumer's `tick`."""
+        await cast(Any, self).tick()
+
     async def send(self, message: Message) -> None:
         """Send one ASGI message."""
         await self.base_send(message)
@@ -100,21 +95,12 @@ class AsyncConsumer:
         """An ASGI application that makes an instance with `initkwargs` for each connection.
 
         `initkwargs` are kept with the connection and must be of types that can be. Raises TypeError for a class with
-        `__slots__`.
+        `__slots__`, and for a `tick` that is none of its kind; ValueError for a `tick_interval` that no proxy keeps.
         """
-        if any(vars(base).get("__slots__") for base in cls.__mro__):
-            raise TypeError(f"{cls.__qualname__} has __slots__, whose attributes could not be kept between batches.")
+        refuse_slots(cls)
+        ticking.check(cls)
         register(cls)
-
-        async def app(scope: Scope, receive: Receive, send: Send) -> Any:
-            consumer = cls(**initkwargs)
-            vars(consumer)["_grip_initkwargs"] = initkwargs
-            return await consumer(scope, receive, send)
-
-        app.consumer_class = cls  # type: ignore[attr-defined]
-        app.consumer_initkwargs = initkwargs  # type: ignore[attr-defined]
-        functools.update_wrapper(app, cls, updated=())
-        return app
+        return application_of(cls, initkwargs)
 
 
 class SyncConsumer(AsyncConsumer):
@@ -129,6 +115,10 @@ class SyncConsumer(AsyncConsumer):
     def dispatch(self, message: Message) -> None:  # type: ignore[override]
         """Call the handler for `message`. Raises ValueError if there is none."""
         _handler(self, message)(message)
+
+    def grip_tick(self, message: Message) -> None:  # type: ignore[override]
+        """Handle `grip.tick`: call the consumer's `tick`."""
+        cast(Any, self).tick()
 
     def send(self, message: Message) -> None:  # type: ignore[override]
         """Send one ASGI message."""

@@ -19,7 +19,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured
 
-from grip_consumers import conf, identity, mailbox
+from grip_consumers import conf, genuine, identity, mailbox, ticking
 from grip_consumers.batch import Batch, EndOfBatch
 from grip_consumers.db import database_sync_to_async
 from grip_consumers.exceptions import StateError
@@ -87,14 +87,14 @@ class Dispatcher:
             else:
                 async_to_sync(run_async)(job.batch, job.batch.receive)
         except Exception as error:
-            job.failed(error)
+            self._failed(job, error)
         try:
             if (send := send_off(job.batch)) is not None:
                 send()
             if (store := job.conclude()) is not None:
                 store()
         except Exception as error:
-            job.failed(error)
+            self._failed(job, error)
         return job.response()
 
     async def handle(self, request: BatchRequest) -> Response | None:
@@ -115,21 +115,27 @@ class Dispatcher:
             else:
                 await run_async(job.batch, job.batch.receive)
         except Exception as error:
-            job.failed(error)
+            self._failed(job, error)
         try:
             if (send := send_off(job.batch)) is not None:
                 await sync_to_async(send)()
             if (store := job.conclude()) is not None:
                 await sync_to_async(store)()
         except Exception as error:
-            job.failed(error)
+            self._failed(job, error)
         return job.response()
+
+    def _failed(self, job: _Job, error: Exception) -> None:
+        """What went wrong becomes an end of the connection; tests want to see it, too."""
+        job.failed(error)
 
     async def _run_stack(self, job: _Job) -> None:
         batch = job.batch
+        application = self._application()
+        genuine.fit()
         # Something other than a consumer may ask for one message more.
         with suppress(EndOfBatch):
-            await self._application()(dict(batch.base_scope), batch.receive, batch.send)
+            await application(dict(batch.base_scope), batch.receive, batch.send)
         if batch.consumer is None and batch.exchange.state is State.OPEN:
             raise StateError(
                 "The application accepted a WebSocket without a consumer of grip_consumers. Between two batches only "
@@ -186,7 +192,9 @@ class _Job:
     @property
     def needs_consumer(self) -> bool:
         """Whether there is something to do but to answer pings."""
-        return not self.batch.exchange.heartbeat or self.reference is not None or self.looks_for_mail
+        # Each batch puts off the proxy's keep-alive, which a tick has to be called by.
+        found = self.looks_for_mail or bool(self.batch.inbox.tick)
+        return not self.batch.exchange.heartbeat or self.reference is not None or found
 
     def open_state(self) -> bool:
         """Open the state that the proxy handed back. False if there is none to be had.
@@ -223,7 +231,7 @@ class _Job:
         )
 
     def load(self) -> None:
-        """Fetch what the batch needs beside its request: a state that lies in the cache, and mail.
+        """Fetch what the batch needs beside its request: a state that lies in the cache, mail, and the tick.
 
         Raises SealBroken.
         """
@@ -233,6 +241,8 @@ class _Job:
             self._recheck_session()
         if self.looks_for_mail and not self.batch.revoked:
             collect(self.batch)
+        if not self.batch.revoked and ticking.is_due(self.batch):
+            ticking.deliver(self.batch)
 
     def _recheck_session(self) -> None:
         if self.batch.state is None:
@@ -294,9 +304,10 @@ class _Job:
     def failed(self, error: Exception) -> None:
         """Turn what went wrong into an end of the connection that its client can read."""
         exchange = self.batch.exchange
-        if isinstance(error, NoRoute) and exchange.state is State.CONNECTING:
+        no_route = isinstance(error, NoRoute) or genuine.is_no_route(error)
+        if no_route and exchange.state is State.CONNECTING:
             self.unrouted = True
-        elif isinstance(error, (StateError, NoRoute)) and self.batch.consumer is None and not exchange.opening:
+        elif (no_route or isinstance(error, StateError)) and self.batch.consumer is None and not exchange.opening:
             self._restart(error)
         else:
             batch = self.batch

@@ -21,7 +21,7 @@ from typing import ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
 
-from grip_consumers import delivery, followup, joining, mailbox, publisher, refresher
+from grip_consumers import delivery, followup, joining, mailbox, publisher, refresher, ticking
 from grip_consumers.batch import Batch, milliseconds
 from grip_consumers.exceptions import MailboxError, MessageTooLarge, PublishError
 from grip_consumers.mail import Entry, Event, Frames, Join, Settled, Shut, pack, unpack
@@ -214,13 +214,16 @@ def _read(batch: Batch, log: str, entries: Log) -> Iterator[Entry]:
 def send_off(batch: Batch) -> Callable[[], None] | None:
     """What has to be done, with mailbox and proxy, before the response is made; None if nothing."""
     delivering = _delivering(batch)
-    if not batch.inbox.left or batch.ended or batch.exchange.state is not State.OPEN:
+    if batch.ended or batch.exchange.state is not State.OPEN:
+        return delivering
+    if not batch.inbox.left and not ticking.concerns(batch):
         return delivering
 
     def both() -> None:
         _unsubscribe(batch)
         if delivering is not None:
             delivering()
+        _arrange_callback(batch)
 
     return both
 
@@ -230,7 +233,14 @@ def _unsubscribe(batch: Batch) -> None:
     now = milliseconds()
     for group in [group for group, since in batch.inbox.left.items() if since < now - _LEFT_AFTER]:
         batch.unsubscribe(group)
-    batch.exchange.keep_alive_interval(_LATE if batch.inbox.left or refresher.is_late() else 0)
+
+
+def _arrange_callback(batch: Batch) -> None:
+    """Have the proxy call back by itself for whatever comes first: there is one interval for all."""
+    wanted = ticking.arrange(batch)
+    if batch.inbox.left or refresher.is_late():
+        wanted.append(_LATE)
+    batch.exchange.keep_alive_interval(min(wanted, default=0))
 
 
 def _delivering(batch: Batch) -> Callable[[], None] | None:

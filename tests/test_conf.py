@@ -36,6 +36,7 @@ def test_every_setting_is_read() -> None:
         "GRIP_BATCH_MAX_EVENTS": 1,
         "GRIP_BATCH_MAX_SIZE": 2,
         "GRIP_STATE_INLINE_LIMIT": 0,
+        "GRIP_HEARTBEAT": 0,
         "GRIP_STATE_CACHE": "c",
         "GRIP_STATE_TIMEOUT": 4,
         "GRIP_MAILBOX": "memory",

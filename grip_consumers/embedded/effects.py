@@ -100,7 +100,7 @@ class Unsubscribe(Effect):
 class Delay(Effect):
     """Send `message` after `seconds` unless it is flushed before; one that waits already goes out now."""
 
-    message: Send
+    message: Send | PingClient
     seconds: float
 
 
@@ -111,10 +111,11 @@ class FlushDelayed(Effect):
 
 @dataclass(frozen=True, slots=True)
 class KeepAliveMessage(Effect):
-    """Send `message` whenever nothing was sent for `seconds`; None ends that."""
+    """Send `message` whenever nothing was sent for `seconds`, or as `interval` whatever was sent; None ends that."""
 
-    message: Send | None
+    message: Send | PingClient | None
     seconds: float
+    interval: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 import logging
 from collections.abc import Callable
 from typing import Any
 
-from .effects import Delay, Effect, FlushDelayed, KeepAliveMessage, Send, Subscribe, Unsubscribe
+from .effects import Delay, Effect, FlushDelayed, KeepAliveMessage, PingClient, Send, Subscribe, Unsubscribe
 
 __all__ = ["Grip"]
 
@@ -107,28 +109,45 @@ def _seconds(message: dict[str, Any]) -> float:
     return float(value)
 
 
-def _sendable(message: dict[str, Any]) -> Send | None:
-    """Return the message that a control message describes; None for PING and PONG, which ASGI lacks."""
+def _sendable(message: dict[str, Any]) -> Send | PingClient | None:
+    """Return the message that a control message describes; None for a PONG, which ASGI lacks and no client shows."""
     kind = message.get("message-type", "text")
-    if kind in {"ping", "pong"}:
-        return None
-    content = message.get("content", "")
-    if kind == "binary" and isinstance(content, str):
-        return Send(content.encode())
-    if kind != "text" or not isinstance(content, str):
-        raise _MalformedError(
-            f"expected message-type text, binary, ping or pong with a text as content, got {kind!r:.60}"
-        )
-    return Send(content)
+    content = _content(message)
+    if kind == "text":
+        return Send(content.decode("utf-8", "replace"))
+    if kind == "binary":
+        return Send(content)
+    if kind == "ping":
+        return PingClient(content)
+    if kind != "pong":
+        raise _MalformedError(f"expected message-type text, binary, ping or pong, got {kind!r:.60}")
+    return None
+
+
+def _content(message: dict[str, Any]) -> bytes:
+    name = "content-bin" if "content-bin" in message else "content"
+    content = message.get(name, "")
+    if not isinstance(content, str):
+        raise _MalformedError(f"expected {name} to be a text, got {content!r:.60}")
+    if name == "content":
+        return content.encode("utf-8", "surrogatepass")
+    try:
+        return base64.b64decode(content)
+    except binascii.Error:
+        raise _MalformedError(f"expected {name} to be base64, got {content!r:.60}") from None
 
 
 def _send_delayed(message: dict[str, Any]) -> list[Effect]:
     seconds = _seconds(message)
     sendable = _sendable(message)
-    return [Delay(sendable, seconds)] if sendable is not None else []
+    return [Delay(sendable, seconds)] if sendable is not None else [FlushDelayed()]
 
 
 def _keep_alive(message: dict[str, Any]) -> list[Effect]:
     seconds = _seconds(message)
-    sendable = _sendable(message) if seconds and "content" in message else None
-    return [KeepAliveMessage(sendable, seconds)]
+    mode = message.get("mode", "")
+    if not isinstance(mode, str):
+        raise _MalformedError(f"expected mode to be a text, got {mode!r:.60}")
+    # Without content there is no time-out for Pushpin either; a mode that it does not know is idle.
+    asked = seconds and not message.keys().isdisjoint({"content", "content-bin"})
+    return [KeepAliveMessage(_sendable(message) if asked else None, seconds, mode == "interval")]

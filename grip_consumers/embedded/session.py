@@ -85,6 +85,7 @@ class Session:
             self._wake.set()
         elif isinstance(message, PingClient):
             self._connection.pinged(message.data)
+            self._timers.sent()
             self._wake.set()
         elif isinstance(message, CloseClient):
             self._outbox.finish(message)

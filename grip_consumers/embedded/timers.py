@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from .effects import Delay, KeepAliveMessage, Send
+from .effects import Delay, KeepAliveMessage, PingClient, Send
 
 __all__ = ["Timers"]
 
@@ -17,9 +17,9 @@ class Timers:
         send: takes a message that is due; must not block.
     """
 
-    def __init__(self, send: Callable[[Send], None]) -> None:
+    def __init__(self, send: Callable[[Send | PingClient], None]) -> None:
         self._send = send
-        self._delayed: Send | None = None
+        self._delayed: Send | PingClient | None = None
         self._delay: asyncio.TimerHandle | None = None
         self._keep_alive = KeepAliveMessage(None, 0)
         self._idle: asyncio.TimerHandle | None = None
@@ -39,12 +39,16 @@ class Timers:
             self._send(message)
 
     def keep_alive(self, setting: KeepAliveMessage) -> None:
-        """Send this message from now on whenever its seconds passed without another; None ends that."""
+        """Send this message from now on whenever its seconds passed, without another if it is to wait for that."""
         self._keep_alive = setting
-        self.sent()
+        self._begin()
 
     def sent(self) -> None:
         """Something was sent to the client: the time without begins anew."""
+        if not self._keep_alive.interval:
+            self._begin()
+
+    def _begin(self) -> None:
         if self._idle is not None:
             self._idle.cancel()
             self._idle = None
@@ -62,4 +66,4 @@ class Timers:
     def _idled(self) -> None:
         if self._keep_alive.message is not None:
             self._send(self._keep_alive.message)
-            self.sent()
+            self._begin()

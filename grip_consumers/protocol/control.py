@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from .checks import check_utf8, check_whole
 from .errors import LocalProtocolError
@@ -22,6 +22,7 @@ __all__ = [
     "check_channel",
     "detach",
     "keep_alive",
+    "send_delayed",
     "set_meta",
     "subscribe",
     "unsubscribe",
@@ -33,6 +34,8 @@ MESSAGE_PREFIX = b"m:"
 CONTROL_PREFIX = b"c:"
 #: Bytes of a control message, prefix included: Pushpin's FRAME_SIZE_MAX.
 CONTROL_MESSAGE_MAX = 16_384
+
+MessageType: TypeAlias = Literal["text", "ping", "pong"]
 
 _has_control = re.compile(r"[\x00-\x1f\x7f-\x9f]").search
 
@@ -92,20 +95,46 @@ def keep_alive(
     content: str = "",
     *,
     timeout: int,
-    message_type: Literal["text", "ping", "pong"] = "pong",
+    message_type: MessageType = "pong",
+    mode: Literal["idle", "interval"] = "idle",
 ) -> bytes:
-    """Have the proxy itself send `content` whenever the connection was idle for `timeout` seconds.
+    """Have the proxy itself send `content` whenever nothing went to the client for `timeout` seconds.
 
     A `pong` needs no answer. A `ping` draws one, which becomes a request to the backend.
 
+    Args:
+        content: what the message carries.
+        timeout: seconds; the proxy may send up to one second earlier.
+        message_type: what kind of message it is.
+        mode: "interval" sends it every `timeout` seconds, whatever else goes to the client.
+
     Raises:
-        LocalProtocolError: the timeout is not positive, the type is unknown, or the message is too long.
+        LocalProtocolError: the timeout is not positive, type or mode is unknown, or the message is too long.
     """
+    message = _timed("keep-alive", content, timeout, message_type)
+    if mode not in {"idle", "interval"}:
+        msg = f"expected the mode idle or interval, got {mode!r}"
+        raise LocalProtocolError(msg)
+    return _message(message if mode == "idle" else {**message, "mode": mode})
+
+
+def send_delayed(content: str = "", *, timeout: int, message_type: MessageType = "text") -> bytes:
+    """Have the proxy itself send `content` once, after `timeout` seconds.
+
+    A connection has one such message: what another one asks for sends the first at once.
+
+    Raises:
+        LocalProtocolError: as `keep_alive`.
+    """
+    return _message(_timed("send-delayed", content, timeout, message_type))
+
+
+def _timed(kind: str, content: str, timeout: int, message_type: str) -> dict[str, object]:
     check_whole(timeout, "a timeout in seconds", 1)
     if message_type not in {"text", "ping", "pong"}:
         msg = f"expected the message type text, ping or pong, got {message_type!r}"
         raise LocalProtocolError(msg)
-    return _message({"type": "keep-alive", "message-type": message_type, "content": content, "timeout": timeout})
+    return {"type": kind, "message-type": message_type, "content": content, "timeout": timeout}
 
 
 def _plain(text: object, what: str) -> str:

@@ -9,7 +9,7 @@ import msgpack
 
 __all__ = ["ConnectionState", "Inbox"]
 
-_FORMAT = 3
+_FORMAT = 4
 
 
 @dataclass
@@ -36,12 +36,16 @@ class Inbox:
     outgoing: int = 0
     #: It was closed from here, and its client's answer is all that can come.
     closing: bool = False
+    #: When the consumer's tick is due; 0 if it has none.
+    tick: int = 0
+    #: The proxy was asked to ping the client at that time.
+    prompted: bool = False
 
     def copy(self) -> Inbox:
         """One of its own."""
         # Written out: this is done for each batch, and copy.copy takes four times as long.
         rest = self.unproven, self.published, self.pinged, self.expecting, self.outgoing, self.closing
-        return Inbox(self.cursor, dict(self.joined), dict(self.left), *rest)
+        return Inbox(self.cursor, dict(self.joined), dict(self.left), *rest, self.tick, self.prompted)
 
     def as_list(self) -> list[Any]:
         """The values in their order; none if it is a new one."""
@@ -108,4 +112,4 @@ def _is_inbox(value: Any) -> TypeGuard[list[Any]]:
 
 
 _TYPES = [str, bytes, str, dict, bool, bytes, bytes]
-_INBOX_TYPES = [int, dict, dict, int, int, int, bool, int, bool]
+_INBOX_TYPES = [int, dict, dict, int, int, int, bool, int, bool, int, bool]

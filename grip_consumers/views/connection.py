@@ -33,6 +33,7 @@ from grip_consumers.protocol import (
     decode,
     is_batch,
 )
+from grip_consumers.protocol.control import keep_alive
 from grip_consumers.state import (
     ConnectionState,
     Reference,
@@ -164,6 +165,12 @@ class ViewConnection:
             self.load()
             self._state = decode_value(self._stored) if self._stored else {}
         return self._state
+
+    def accept(self, subprotocol: str | None = None, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        """Accept the connection, which the proxy then keeps open. Raises as `Exchange.accept`."""
+        self.exchange.accept(subprotocol=subprotocol, headers=headers)
+        if self._settings.heartbeat:
+            self.exchange.send_control(keep_alive(timeout=self._settings.heartbeat))
 
     def subscribe(self, channel: str, filters: Sequence[str] = ()) -> None:
         """Add the connection to a channel, GRIP_PREFIX in front. Raises as `control.subscribe`."""

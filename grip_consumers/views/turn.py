@@ -100,7 +100,7 @@ class Turn:
     def accept(self, subprotocol: str | None = None) -> None:
         """Accept the handshake, unless that is done: with the subprotocol, or the first that the client offers."""
         if self._exchange.state is State.CONNECTING:
-            self._exchange.accept(subprotocol=subprotocol or self._offered())
+            self.connection.accept(subprotocol or self._offered())
 
     def _offered(self) -> str | None:
         # Browsers give up a connection for which they have offered some and got none.

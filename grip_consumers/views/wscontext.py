@@ -74,7 +74,7 @@ class WebSocketContext:
         """Accept the connection; without effect on one that is. Raises as `Exchange.accept`."""
         self.accepted = True
         if self._exchange.state is State.CONNECTING:
-            self._exchange.accept(subprotocol=subprotocol, headers=headers)
+            self._connection.accept(subprotocol, headers)
             waiting, self._waiting = self._waiting, []
             for send in waiting:
                 send()

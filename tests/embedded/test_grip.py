@@ -9,6 +9,7 @@ from grip_consumers.embedded.effects import (
     Delay,
     FlushDelayed,
     KeepAliveMessage,
+    PingClient,
     Send,
     Subscribe,
     Unsubscribe,
@@ -67,10 +68,29 @@ def test_delayed_and_keep_alive_messages_are_text_unless_they_say_otherwise() ->
     assert told(grip, "keep-alive") == [KeepAliveMessage(None, 0.0)]
 
 
-def test_pings_and_pongs_cannot_be_sent_and_are_left_out() -> None:
+def test_a_ping_is_taken_for_answered_and_a_pong_that_cannot_be_sent_is_left_out() -> None:
     grip = Grip(20)
-    assert told(grip, "send-delayed", message_type="ping", content="x", timeout=2) == []
+    assert told(grip, "send-delayed", message_type="ping", content="é", timeout=2) == [
+        Delay(PingClient("é".encode()), 2.0)
+    ]
+    assert told(grip, "keep-alive", message_type="ping", content="", timeout=2) == [
+        KeepAliveMessage(PingClient(b""), 2.0)
+    ]
+    assert told(grip, "send-delayed", message_type="pong", content="x", timeout=2) == [FlushDelayed()]
     assert told(grip, "keep-alive", message_type="pong", content="x", timeout=2) == [KeepAliveMessage(None, 2.0)]
+
+
+@pytest.mark.parametrize(("mode", "interval"), [("interval", True), ("idle", False), ("any other", False)])
+def test_a_keep_alive_waits_for_silence_unless_it_is_sent_at_an_interval(mode: str, interval: bool) -> None:
+    found = told(Grip(20), "keep-alive", mode=mode, content="x", timeout=3)
+    assert found == [KeepAliveMessage(Send("x"), 3.0, interval)]
+
+
+def test_content_may_come_as_base64() -> None:
+    grip = Grip(20)
+    binary = told(grip, "send-delayed", message_type="binary", content_bin="AP8=", timeout=1)
+    assert binary == [Delay(Send(b"\x00\xff"), 1.0)]
+    assert told(grip, "keep-alive", content_bin="eA==", timeout=1) == [KeepAliveMessage(Send("x"), 1.0)]
 
 
 @pytest.mark.parametrize(
@@ -90,6 +110,9 @@ def test_pings_and_pongs_cannot_be_sent_and_are_left_out() -> None:
         '{"type": "set-meta", "value": "x"}',
         '{"type": "set-meta", "name": "user", "value": 5}',
         '{"type": "send-delayed", "content": 5}',
+        '{"type": "send-delayed", "content-bin": 5}',
+        '{"type": "send-delayed", "content-bin": "x"}',
+        '{"type": "keep-alive", "content": "x", "timeout": 1, "mode": 5}',
         '{"type": "send-delayed", "content": "x", "timeout": "soon"}',
         '{"type": "send-delayed", "content": "x", "timeout": -1}',
         '{"type": "send-delayed", "content": "x", "message-type": "smoke"}',

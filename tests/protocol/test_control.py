@@ -27,6 +27,14 @@ from grip_consumers.protocol import LocalProtocolError, control
             control.keep_alive("tick", timeout=1, message_type="text"),
             {"type": "keep-alive", "message-type": "text", "content": "tick", "timeout": 1},
         ),
+        (
+            control.keep_alive(timeout=9, message_type="ping", mode="interval"),
+            {"type": "keep-alive", "message-type": "ping", "content": "", "timeout": 9, "mode": "interval"},
+        ),
+        (
+            control.send_delayed("é", timeout=2, message_type="ping"),
+            {"type": "send-delayed", "message-type": "ping", "content": "é", "timeout": 2},
+        ),
     ],
 )
 def test_a_control_message_is_prefixed_json(message, expected):
@@ -76,10 +84,16 @@ def test_a_message_fits_one_frame_or_is_refused():
 def test_a_keep_alive_needs_whole_seconds(timeout):
     with pytest.raises(LocalProtocolError, match="expected a timeout in seconds of 1 or more"):
         control.keep_alive(timeout=timeout)
+    with pytest.raises(LocalProtocolError, match="expected a timeout in seconds of 1 or more"):
+        control.send_delayed(timeout=timeout)
 
 
 def test_a_keep_alive_of_an_unknown_type_or_content_is_refused():
     with pytest.raises(LocalProtocolError, match="text, ping or pong, got 'close'"):
         control.keep_alive(timeout=5, message_type="close")
+    with pytest.raises(LocalProtocolError, match="text, ping or pong, got 'binary'"):
+        control.send_delayed(timeout=5, message_type="binary")
+    with pytest.raises(LocalProtocolError, match="idle or interval, got 'never'"):
+        control.keep_alive(timeout=5, mode="never")
     with pytest.raises(LocalProtocolError, match="UTF-8"):
         control.keep_alive("\ud800", timeout=5)

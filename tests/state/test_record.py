@@ -17,7 +17,16 @@ STATE = ConnectionState(
     attributes=b"\x00a",
     scope=b"\xffs",
     inbox=Inbox(
-        1_700_000_000_000_002, {"é": 7}, {"ü": 6}, unproven=8, published=9, pinged=10, expecting=True, closing=True
+        1_700_000_000_000_002,
+        {"é": 7},
+        {"ü": 6},
+        unproven=8,
+        published=9,
+        pinged=10,
+        expecting=True,
+        closing=True,
+        tick=11,
+        prompted=True,
     ),
 )
 
@@ -65,21 +74,21 @@ def test_equal_states_give_equal_bytes_and_other_states_others() -> None:
 @pytest.mark.parametrize(
     "parts",
     [
-        *([], {}, 1, None, "state", [2, *[b""] * 8], ["3"], [{}], [[3]]),
-        [3],
+        *([], {}, 1, None, "state", [3, *[b""] * 8], ["4"], [{}], [[4]]),
+        [4],
         [1, "a:B", b"", "n", [], False, b"", b""],
-        [3, "a:B", b"", "n", {}, False, b"", b""],
-        [3, "a:B", b"", "n", {}, False, b"", b"", [], b""],
-        [3, b"a:B", b"", "n", {}, False, b"", b"", []],
-        [3, "a:B", b"", "n", [], False, b"", b"", []],
-        [3, "a:B", b"", "n", None, False, b"", b"", []],
-        [3, "a:B", b"", "n", {}, False, b"", b"", None],
-        [3, "a:B", b"", "n", {}, False, b"", b"", [0, {}, {}, 0, 0, False, 0]],
+        [4, "a:B", b"", "n", {}, False, b"", b""],
+        [4, "a:B", b"", "n", {}, False, b"", b"", [], b""],
+        [4, b"a:B", b"", "n", {}, False, b"", b"", []],
+        [4, "a:B", b"", "n", [], False, b"", b"", []],
+        [4, "a:B", b"", "n", None, False, b"", b"", []],
+        [4, "a:B", b"", "n", {}, False, b"", b"", None],
+        [4, "a:B", b"", "n", {}, False, b"", b"", [0, {}, {}, 0, 0, 0, False, 0, False, 0]],
     ],
     ids=repr,
 )
 def test_a_state_of_another_format_is_refused(parts: Any) -> None:
-    with pytest.raises(ValueError, match=r"expected .* format 3"):
+    with pytest.raises(ValueError, match=r"expected .* format 4"):
         ConnectionState.unpack(msgpack.packb(parts))
 
 

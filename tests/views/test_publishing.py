@@ -9,6 +9,7 @@ import pubcontrol
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
+from grip_consumers import in_process
 from grip_consumers.exceptions import PublishError
 from grip_consumers.protocol import LocalProtocolError, StreamChunk, TextMessage
 from grip_consumers.views.publishing import get_pubcontrol, publish
@@ -113,13 +114,15 @@ def test_a_success_is_told_once_for_all_proxies(proxy, settings):
         other.stop()
 
 
-def test_without_a_proxy_it_is_told_at_once(settings):
+def test_without_a_proxy_it_is_told_at_once(settings, monkeypatch):
     settings.GRIP_PROXIES = []
     outcomes = []
     publish("news", StreamChunk("a"), callback=lambda *outcome: outcomes.append(outcome))
     assert outcomes == [(True, "")]
     del settings.GRIP_PROXIES
     settings.DEBUG = False
+    # A test run need not be told.
+    monkeypatch.setattr(in_process, "is_test_run", lambda: False)
     with pytest.raises(ImproperlyConfigured, match="GRIP_URL"):
         publish("news", StreamChunk("a"))
 
