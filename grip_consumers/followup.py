@@ -17,7 +17,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from grip_consumers import mailbox, refresher
+from grip_consumers import in_process, mailbox, refresher
 
 __all__ = ["DELAYS", "watch"]
 
@@ -42,6 +42,8 @@ class _Watch:
     delays: Sequence[float]
     began: float = field(default_factory=time.monotonic)
     looks: int = 0
+    #: How often everything had been forgotten when this began.
+    cleared: int = 0
 
     @property
     def due(self) -> float:
@@ -62,14 +64,23 @@ class _Watcher:
         self._numbers = itertools.count()
         self._changed = threading.Condition()
         self._running = False
+        #: How often everything was forgotten.
+        self._cleared = 0
 
     def add(self, watch: _Watch) -> None:
         with self._changed:
+            watch.cleared = self._cleared
             heapq.heappush(self._heap, (watch.due, next(self._numbers), watch))
             if self._running:
                 self._changed.notify()
             else:
                 self._running = self._started()
+
+    def clear(self) -> None:
+        with self._changed:
+            self._heap.clear()
+            self._cleared += 1
+            self._changed.notify()
 
     def _started(self) -> bool:
         try:
@@ -87,7 +98,8 @@ class _Watcher:
                 self._look(watches)
             except Exception:
                 # The mailbox or a proxy is away; there is another look.
-                logger.exception("Could not look after connections that have just subscribed")
+                if watches[0].cleared == self._cleared:
+                    logger.exception("Could not look after connections that have just subscribed")
             self._put_back(watches)
 
     def _next_due(self) -> list[_Watch]:
@@ -111,7 +123,7 @@ class _Watcher:
 
     def _put_back(self, watches: list[_Watch]) -> None:
         with self._changed:
-            for watch in watches:
+            for watch in [watch for watch in watches if watch.cleared == self._cleared]:
                 watch.looks += 1
                 if watch.looks < len(watch.delays):
                     heapq.heappush(self._heap, (watch.due, next(self._numbers), watch))
@@ -124,3 +136,11 @@ def _watcher() -> _Watcher:
     # By process id, as threads do not survive a fork.
     found = _watchers.get(os.getpid())
     return found if found is not None else _watchers.setdefault(os.getpid(), _Watcher())
+
+
+def _let_go() -> None:
+    if (watcher := _watchers.get(os.getpid())) is not None:
+        watcher.clear()
+
+
+in_process.at_end(_let_go)

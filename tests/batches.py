@@ -69,10 +69,10 @@ def importable(cls: type[Any]) -> type[Any]:
 
 def forget(cls: type[Any]) -> None:
     """As a deploy that removes the class."""
-    from grip_consumers.state.extensions import import_dotted
+    from grip_consumers.state.table import _imported
 
     delattr(_consumers, cls.__qualname__)
-    import_dotted.cache_clear()
+    _imported.cache_clear()
 
 
 def restore(cls: type[Any]) -> None:

@@ -235,7 +235,11 @@ def test_no_error_shows_a_credential(start: Any, settings: Any, either: Any) -> 
     assert echoing.posts[0][0] == f"/publish/?token={SECRET}"
 
 
-def test_nothing_configured_is_an_error_in_production(settings: Any, either: Any) -> None:
+def test_nothing_configured_is_an_error_in_production(
+    settings: Any, either: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    either([text("in a test run nobody need be told")])
+    monkeypatch.delattr("django.core.mail.outbox")
     with pytest.raises(ImproperlyConfigured, match=r"no GRIP proxy to publish to\. Set GRIP_URL"):
         either([text("a")])
     settings.DEBUG = True
