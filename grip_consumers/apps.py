@@ -1,6 +1,6 @@
 """The Django application."""
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 
 __all__ = ["ChannelsConfig", "GripConsumersConfig"]
 
@@ -12,10 +12,12 @@ class GripConsumersConfig(AppConfig):
     verbose_name = "GRIP consumers"
 
     def ready(self) -> None:
-        """Register the checks."""
+        """Register the checks, and be ready for consumers of Channels itself if the project has both apps."""
+        from grip_consumers import genuine
         from grip_consumers.checks import register_all
 
         register_all()
+        genuine.fit(now=apps.is_installed("channels"))
 
 
 class ChannelsConfig(GripConsumersConfig):

@@ -25,6 +25,7 @@ from django.utils.datastructures import MultiValueDict
 from django.utils.functional import Promise
 from django.utils.safestring import SafeString
 
+from .local_functions import read_function, write_function
 from .table import (
     CannotEncode,
     Decoder,
@@ -217,8 +218,8 @@ register_node(_is_dataclass, 32, write_object, read_object)
 register(
     lambda kind: issubclass(kind, (type, types.FunctionType, types.BuiltinFunctionType)),
     33,
-    dotted,
-    import_dotted,
+    write_function,
+    read_function,
 )
 # By name: their module's name depends on the version of Python.
 register(

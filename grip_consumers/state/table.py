@@ -7,6 +7,7 @@ what it is an instance of would evaluate a lazy one.
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol, TypeAlias
@@ -20,8 +21,10 @@ __all__ = [
     "Encoder",
     "Row",
     "dotted",
+    "has_name",
     "import_dotted",
     "is_derived",
+    "name_local_classes",
     "refuse",
     "register",
     "register_node",
@@ -183,6 +186,8 @@ def dotted(cls: Any) -> str:
         found = import_dotted(reference)
     except (ImportError, AttributeError, ValueError):
         found = None
+    if found is not cls and (name := _local_name(cls)):
+        return name
     if found is not cls:
         raise CannotEncode(
             type_name(cls if isinstance(cls, type) else type(cls)),
@@ -191,15 +196,49 @@ def dotted(cls: Any) -> str:
     return reference
 
 
-@functools.lru_cache(maxsize=512)
+def has_name(cls: Any) -> bool:
+    """Whether `dotted` names it."""
+    try:
+        dotted(cls)
+    except CannotEncode:
+        return False
+    return True
+
+
 def import_dotted(reference: str) -> Any:
     """What `dotted` named. Raises ImportError or AttributeError when it is gone."""
+    if _local is not None and (local := _local.get(reference)) is not None:
+        return local
+    return _imported(reference)
+
+
+@functools.lru_cache(maxsize=512)
+def _imported(reference: str) -> Any:
     module, _, path = reference.partition(":")
     # Not from sys.modules: another thread may be about to import it.
     found: Any = import_module(module)
     for name in path.split("."):
         found = getattr(found, name)
     return found
+
+
+#: Classes and functions defined within a function, by names that hold in this process: only in tests.
+_local: weakref.WeakValueDictionary[str, Any] | None = None
+
+
+def name_local_classes(on: bool) -> None:
+    """Whether `dotted` names what is defined within a function, as consumers of tests are, too."""
+    global _local
+    _local = weakref.WeakValueDictionary() if on else None
+
+
+def _local_name(cls: Any) -> str | None:
+    if _local is None or "<locals>" not in cls.__qualname__:
+        return None
+    # A test that runs twice defines two.
+    name = f"{cls.__module__}:{cls.__qualname__}@{id(cls):x}"
+    _local[name] = cls
+    return name
 
 
 def is_derived(kind: type, name: str) -> bool:

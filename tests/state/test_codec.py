@@ -146,6 +146,7 @@ async def coroutine() -> None:
 
 def unkeepable() -> list[tuple[Any, str]]:
     """Values with the names of their types; made in a test, which ends them."""
+    closed_over = None
     return [
         (threading.Lock(), "_thread.lock"),
         (asyncio.Lock(), "asyncio.locks.Lock"),
@@ -154,7 +155,7 @@ def unkeepable() -> list[tuple[Any, str]]:
         (self_containing(), "list"),
         (object(), "object"),
         ({"deep": [({"er": object()},)]}, "object"),
-        (lambda: None, "function"),
+        (lambda: closed_over, "function"),
         ([].append, "builtin_function_or_method"),
         (iter([]), "list_iterator"),
     ]

@@ -1,0 +1,1 @@
+"""Applications that others wrote for Channels, unmodified, behind a proxy."""

@@ -1,0 +1,1 @@
+"""A project written for Channels; this package is in its settings alone."""
