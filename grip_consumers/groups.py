@@ -24,8 +24,9 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from asgiref.sync import sync_to_async
+from django.core.exceptions import ImproperlyConfigured
 
-from grip_consumers import conf, followup, joining, mailbox, publisher, refresher, streams
+from grip_consumers import conf, followup, joining, local_channels, mailbox, publisher, refresher, streams
 from grip_consumers.batch import Batch, current_batch
 from grip_consumers.delivery import delivery, learn, may_have_mail
 from grip_consumers.exceptions import PerConnectionHandler
@@ -37,7 +38,6 @@ from grip_consumers.naming import (
     group_channel,
     group_log,
     is_connection,
-    new_channel_name,
     private_channel,
     private_log,
     user_of,
@@ -47,9 +47,10 @@ from grip_consumers.registry import routed_consumers
 from grip_consumers.running import plain_dispatch
 from grip_consumers.standin import Attempt, current_attempt, make_stand_in, run_once
 from grip_consumers.state.extensions import dotted
+from grip_consumers.state.table import has_name
 from grip_consumers.types import Message
 
-__all__ = ["aadd", "add", "adiscard", "close", "discard", "new_channel_name", "send", "send_to_channel"]
+__all__ = ["aadd", "add", "adiscard", "close", "discard", "reaches", "send", "send_to_channel"]
 
 logger = logging.getLogger("grip_consumers.groups")
 
@@ -100,6 +101,9 @@ def _add(group: str, channel: str) -> list[str]:
         if (membership := _own_membership(channel)) is not None:
             membership.add(group)
             return []
+        if local_channels.is_local(channel):
+            local_channels.add(group, channel)
+            return []
         cursor = joining.announce(group, Listing(channel, _end_of(private_log(channel))))
         return _leave(channel, Join(group, cursor))
     batch.can_join(group)
@@ -117,6 +121,9 @@ def _discard(group: str, channel: str) -> list[str]:
     if batch is None:
         if (membership := _own_membership(channel)) is not None:
             membership.discard(group)
+            return []
+        if local_channels.is_local(channel):
+            local_channels.discard(group, channel)
             return []
         joining.announce(group, Listing(channel, leaving=True))
         return _leave(channel, Discard(group))
@@ -144,6 +151,9 @@ async def send_to_channel(channel: str, message: Message, *, expiry: float = EXP
     if batch is not None:
         batch.deliver(copy.deepcopy(message))
         return
+    if local_channels.is_local(channel):
+        await local_channels.send(channel, message, expiry=expiry, capacity=capacity)
+        return
     await off_loop(_tell, channel, Event(message), expiry, capacity)
 
 
@@ -155,6 +165,11 @@ async def close(channel: str, code: int, reason: str) -> None:
     if batch is not None:
         batch.post(Shut(checked.code, checked.reason))
         return
+    if local_channels.is_local(channel):
+        raise NotImplementedError(
+            "channel_layer.close_connection() expected the channel name of a connection (its self.channel_name), got "
+            f"{channel!r}, which no proxy holds. Send it a message whose handler closes."
+        )
     await off_loop(_tell, channel, Shut(checked.code, checked.reason))
 
 
@@ -184,13 +199,12 @@ def _own_batch(channel: str, what: str) -> Batch | None:
     batch = current_batch()
     if batch is not None and batch.channel_name == channel:
         return batch
-    if "!" not in channel:
-        raise NotImplementedError(
-            f"channel_layer.{what}() expected the channel name of a connection (its self.channel_name), got "
-            f"{channel!r}: nothing else receives from this layer. For messages between processes configure another "
-            "backend beside it, under an alias of its own in CHANNEL_LAYERS."
-        )
     return None
+
+
+def reaches(channel: str) -> bool:
+    """Whether a channel is a connection's behind a proxy, or an HTTP consumer's whose request is handled here."""
+    return is_connection(channel) or _own_membership(channel) is not None
 
 
 def _own_membership(channel: str) -> streams.Membership | None:
@@ -209,7 +223,7 @@ def _not_while_rendering(what: str) -> None:
 # Events -------------------------------------------------------------------------------------------------------
 
 
-async def send(group: str, message: Message, *, expiry: float = EXPIRY) -> None:
+async def send(group: str, message: Message, *, expiry: float = EXPIRY, capacity: int = 100) -> None:
     """Send an event to the members of `group`.
 
     An event whose type is missing or malformed fails at every member, as with any other layer.
@@ -218,7 +232,11 @@ async def send(group: str, message: Message, *, expiry: float = EXPIRY) -> None:
     process cannot be given, PublishError when a proxy does not take it.
     """
     _not_while_rendering("group_send")
+    await local_channels.send_to_group(group, message, expiry=expiry, capacity=capacity)
     batch = current_batch()
+    if batch is None and local_channels.in_use() and not _has_proxies():
+        # A test, or a server that has all connections in this process.
+        return
     sending = _Sending(group, message, batch, expiry)
     own = copy.deepcopy(message) if batch is not None and group in batch.groups else None
     if sending.classes:
@@ -237,6 +255,16 @@ async def send(group: str, message: Message, *, expiry: float = EXPIRY) -> None:
         await off_loop(sending.refresh)
     if batch is not None and own is not None:
         batch.deliver(own)
+
+
+def _has_proxies() -> bool:
+    if conf.get().proxies is not None:
+        # An empty list, too: whoever says so means it.
+        return True
+    try:
+        return bool(publisher.targets())
+    except ImproperlyConfigured:
+        return False
 
 
 @dataclass
@@ -265,7 +293,10 @@ class _Sending:
         self.group, self.message, self.batch, self.expiry = group, message, batch, expiry
         self.handler = _handler_name(message)
         self.classes = [
-            cls for cls in routed_consumers() if self.handler is None or getattr(cls, self.handler, None) is not None
+            cls
+            for cls in routed_consumers()
+            # One without a name (within a test, mostly) has no connections behind a proxy.
+            if (self.handler is None or getattr(cls, self.handler, None) is not None) and has_name(cls)
         ]
         self.names = [dotted(cls) for cls in self.classes]
         self.scene = Scene()

@@ -1058,7 +1058,7 @@ def test_consumers_of_the_lowest_level_are_decided_on(base):
         ("close", "closes its connection"),
         ("accept", "accepts its connection"),
         ("send", SAME),
-        ("scope", "is a _RestoredScope, not a method"),
+        ("scope", "is a RestoredScope, not a method"),
         ("unknown", "is no method"),
     ],
 )

@@ -37,7 +37,7 @@ from grip_consumers.delivery import delivery
 from grip_consumers.exceptions import StopConsumer
 from grip_consumers.handshake import environ_headers, environ_parts
 from grip_consumers.inbox import off_loop
-from grip_consumers.layers import get_channel_layer
+from grip_consumers.layers import GripChannelLayer, get_channel_layer
 from grip_consumers.mail import Outcome
 from grip_consumers.protocol import Response, StreamChunk, StreamClose
 from grip_consumers.protocol.headers import check_token, check_value
@@ -119,7 +119,7 @@ class AsyncHttpConsumer(AsyncConsumer):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request (the ASGI entry)."""
         self.channel_layer = get_channel_layer(self.channel_layer_alias)
-        if scope["type"] != "http" or getattr(self.channel_layer, "has_queues", True):
+        if scope["type"] != "http" or not isinstance(self.channel_layer, GripChannelLayer):
             # Without a layer, or with one whose groups reach processes, as on Channels.
             await super().__call__(scope, receive, send)
             return

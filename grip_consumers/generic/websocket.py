@@ -18,7 +18,7 @@ from asgiref.sync import async_to_sync
 
 from grip_consumers.consumer import AsyncConsumer, SyncConsumer
 from grip_consumers.db import close_old_connections_if_used
-from grip_consumers.exceptions import AcceptConnection, DenyConnection, InvalidChannelLayerError, StopConsumer
+from grip_consumers.exceptions import AcceptConnection, DenyConnection, InvalidChannelLayerError, StopConsumer, either
 
 __all__ = [
     "AsyncJsonWebsocketConsumer",
@@ -91,9 +91,9 @@ class WebsocketConsumer(SyncConsumer):
         self._for_each_group("group_add")
         try:
             self.connect()
-        except AcceptConnection:
+        except either(AcceptConnection):
             self.accept()
-        except DenyConnection:
+        except either(DenyConnection):
             self.close()
 
     def connect(self) -> None:
@@ -218,9 +218,9 @@ class AsyncWebsocketConsumer(AsyncConsumer):
         await self._for_each_group("group_add")
         try:
             await self.connect()
-        except AcceptConnection:
+        except either(AcceptConnection):
             await self.accept()
-        except DenyConnection:
+        except either(DenyConnection):
             await self.close()
 
     async def connect(self) -> None:
