@@ -28,6 +28,7 @@ from pathlib import Path
 from types import TracebackType
 from urllib.parse import urlencode
 
+from .probe import Probe, probe
 from .processes import ServerProcess, answers, free_block
 
 __all__ = ["CONTROL_PORT", "Pushpin", "PushpinMissingError", "main", "version"]
@@ -36,8 +37,6 @@ __all__ = ["CONTROL_PORT", "Pushpin", "PushpinMissingError", "main", "version"]
 CONTROL_PORT = 5561
 _FIRST_PORT, _COMMAND_PORT, _CONTROL_PORTS = 5560, 5563, 4
 _START_ATTEMPTS = 3
-#: Routed to a port where nobody listens, so that readiness can be asked for without bothering the backend.
-_PROBE_PATH, _REFUSING_PORT, _PROBE_PATIENCE = "/.grip-consumers-probe", 1, 0.3
 #: From this version on Pushpin makes its requests itself and needs neither condure nor zurl.
 _SELF_CONTAINED = (1, 38)
 #: What Debian's pushpin.conf sets; without a line some of these mean "off" (id_cache_ttl does).
@@ -133,6 +132,7 @@ class Pushpin:
         self._handler_settings = dict(handler_settings or {})
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._process: ServerProcess | None = None
+        self._probe_route = ""
         self.port = http_port or 0
         self.control_port = control_port or 0
 
@@ -220,10 +220,13 @@ class Pushpin:
         folder = Path(self._folder.name)
         (folder / "internal.conf").write_text(_internal_conf())
         (folder / "pushpin.conf").write_text(self._configuration(folder))
-        self._write_routes()
         command = [_program("pushpin"), "-m", f"--config={folder / 'pushpin.conf'}"]
-        self._process = ServerProcess(command, log_file=folder / "output.log", cwd=folder)
-        self._process.wait_until(self._answers, what="an answer on both of its ports")
+        with probe() as asked:
+            # Stays when nobody answers there any more: reading a new route takes Pushpin a second.
+            self._probe_route = f"*,path_beg={asked.path} 127.0.0.1:{asked.port},over_http\n"
+            self._write_routes()
+            self._process = ServerProcess(command, log_file=folder / "output.log", cwd=folder)
+            self._process.wait_until(lambda: self._is_ready(asked), what="an answer on both of its ports")
 
     def _choose_ports(self) -> None:
         http_port, control_port = self._wanted
@@ -263,14 +266,10 @@ class Pushpin:
     def _write_routes(self) -> None:
         if self._folder is not None:
             routes = Path(self._folder.name) / "routes"
-            routes.write_text(
-                f"* 127.0.0.1:{self.backend_port},over_http\n*,path_beg={_PROBE_PATH} 127.0.0.1:{_REFUSING_PORT}\n"
-            )
+            routes.write_text(f"* 127.0.0.1:{self.backend_port},over_http\n{self._probe_route}")
 
-    def _answers(self) -> bool:
-        # A 502 has been all the way through the processes and back; one that has lost its request in a socket
-        # not yet connected never answers, hence the short patience.
-        if answers(self.port, path=_PROBE_PATH, timeout=_PROBE_PATIENCE) != 502:
+    def _is_ready(self, asked: Probe) -> bool:
+        if not asked.comes_through(self.port):
             return False
         body = b'{"items": []}'
         return answers(self.control_port, method="POST", path="/publish/", body=body) == 200

@@ -111,8 +111,9 @@ def test_a_private_pushpin_proxies_signs_and_publishes_and_leaves_nothing_behind
 
 @needs_pushpin
 def test_two_instances_run_side_by_side() -> None:
-    with backend(b"one") as (port, _), Pushpin(port) as first, Pushpin(port) as second:
+    with backend(b"one") as (port, seen), Pushpin(port) as first, Pushpin(port) as second:
         assert first.port != second.port
+        assert seen == [], "The backend is not asked whether Pushpin is ready."
         assert get(first.url) == get(second.url) == b"one"
 
 
