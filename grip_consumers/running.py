@@ -110,7 +110,7 @@ async def arrive(batch: Batch, consumer: Any, scope: Scope, receive: Receive, se
             # As it was at connect, whatever the stack has put there this time.
             scope = {**scope, **restore_scope(batch.state.scope, batch.base_scope)}
         _clear_attributes(consumer)
-        vars(consumer).update(restore_attributes(batch.state.attributes, lambda: scope))
+        vars(consumer).update(restore_attributes(batch.state.attributes, consumer, lambda: scope))
     consumer.scope = scope
     kind: Any = type(consumer)
     plain = plain_dispatch(kind)
@@ -135,7 +135,7 @@ def revive(batch: Batch, state: ConnectionState) -> PlainDispatch | None:
         found = vars(consumer)["scope"] = scope_of(batch)
         return found
 
-    vars(consumer).update(restore_attributes(state.attributes, scope))
+    vars(consumer).update(restore_attributes(state.attributes, consumer, scope))
     _attach(batch, consumer, batch.send)
     return plain_dispatch(cls)
 

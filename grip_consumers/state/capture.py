@@ -35,9 +35,9 @@ _BATCH_KEYS = frozenset({"extensions"})
 def capture_attributes(consumer: Any) -> bytes:
     """The instance attributes of `consumer`, without those of the framework and those named in `transient`.
 
-    One that is also a value of the scope, as after `self.user = self.scope["user"]`, is kept as such: it is one
-    object afterwards, too. A cached property whose value cannot be kept is left out, as it is made anew when it is next
-    read. Raises UnkeepableState naming consumer, attribute and type.
+    They may refer to the consumer, as its own methods do. One that is also a value of the scope, as after `self.user =
+    self.scope["user"]`, is kept as such: it is one object afterwards, too. A cached property whose value cannot be kept
+    is left out, as it is made anew when it is next read. Raises UnkeepableState naming consumer, attribute and type.
     """
     left_out, keys_left_out = _left_out(consumer)
     kept = {name: value for name, value in vars(consumer).items() if name not in left_out}
@@ -47,20 +47,20 @@ def capture_attributes(consumer: Any) -> bytes:
     if not (kept or shared):
         return b""
     try:
-        return encode([kept, shared] if shared else kept)
+        return encode([kept, shared] if shared else kept, consumer)
     except CannotEncode:
-        kept = _without_unkeepable_caches(type(consumer), kept)
-        return _encode_names(consumer, kept, "{}", *([shared] if shared else []))
+        kept = _without_unkeepable_caches(consumer, kept)
+        return _encode_names(consumer, kept, "{}", *([shared] if shared else []), owner=consumer)
 
 
-def restore_attributes(stored: bytes, get_scope: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
-    """The attributes that `capture_attributes` stored; the scope is asked for if some are values of it.
+def restore_attributes(stored: bytes, consumer: Any, get_scope: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+    """What `capture_attributes` stored, for a new `consumer`; the scope is asked for if some are values of it.
 
     Raises CannotDecode.
     """
     if not stored:
         return {}
-    found = decode(stored)
+    found = decode(stored, consumer)
     if isinstance(found, dict):
         return found
     kept, shared = found
@@ -136,8 +136,12 @@ def _split(transient: tuple[str, ...]) -> tuple[frozenset[str], frozenset[str]]:
     return FRAMEWORK_ATTRIBUTES.union(transient), _BATCH_KEYS.union(keys)
 
 
-def _without_unkeepable_caches(kind: type, values: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if not is_derived(kind, name) or _refusal(value) is None}
+def _without_unkeepable_caches(consumer: Any, values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in values.items()
+        if not is_derived(type(consumer), name) or _refusal(value, consumer) is None
+    }
 
 
 def _cookies(base: Scope) -> dict[str, str]:
@@ -148,12 +152,12 @@ def _cookies(base: Scope) -> dict[str, str]:
     return {}
 
 
-def _encode_names(consumer: Any, values: dict[str, Any], wording: str, *more: Any) -> bytes:
+def _encode_names(consumer: Any, values: dict[str, Any], wording: str, *more: Any, owner: object = None) -> bytes:
     try:
-        return encode([values, *more] if more else values)
+        return encode([values, *more] if more else values, owner)
     except CannotEncode:
         for name, value in values.items():
-            if (refusal := _refusal(value)) is not None:
+            if (refusal := _refusal(value, owner)) is not None:
                 raise UnkeepableState(
                     consumer=type_name(type(consumer)),
                     attribute=wording.format(name),
@@ -163,9 +167,9 @@ def _encode_names(consumer: Any, values: dict[str, Any], wording: str, *more: An
         raise
 
 
-def _refusal(value: Any) -> CannotEncode | None:
+def _refusal(value: Any, owner: object) -> CannotEncode | None:
     try:
-        encode(value)
+        encode(value, owner)
     except CannotEncode as error:
         return error
     return None

@@ -7,7 +7,7 @@ project wrote. Equal values of equal history give equal bytes.
 
 Model instances and dataclasses are nodes: within one call of `encode` each is written once, so two names for
 one object are still names for one object afterwards, and a cycle through one ends there. Lists and dicts are
-values.
+values. Their owner, the consumer whose attributes they are, is not written: what refers to it refers to the next one.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ import msgpack
 
 from grip_consumers.exceptions import StateError
 
-from . import snapshots
-from .table import REFERENCE, CannotEncode, Encoder, row_for, row_of, type_name
+from . import named, snapshots
+from .table import OWNER, REFERENCE, CannotEncode, Encoder, row_for, row_of, type_name
 
 __all__ = ["CannotDecode", "CannotEncode", "decode", "encode"]
 
 snapshots.register_all()
+named.register_all()
 
 #: How deep tuples, objects and other extensions may lie in each other: decoding takes a few Python frames for
 #: each, and has to do with what the caller's stack leaves.
@@ -35,15 +36,18 @@ class CannotDecode(StateError, ValueError):  # noqa: N818 - it names what happen
     """Bytes that are no encoded value here: damaged, or of a class that is gone or has changed."""
 
 
-def encode(value: Any) -> bytes:
-    """`value` as bytes. Raises CannotEncode, naming the innermost value's type, for what has no form."""
-    return _Encoder().encode(value)
+def encode(value: Any, owner: object = None) -> bytes:
+    """`value`, which may refer to its `owner`, as bytes.
+
+    Raises CannotEncode, naming the innermost value's type, for what has no form.
+    """
+    return _Encoder(owner).encode(value)
 
 
-def decode(data: bytes) -> Any:
-    """The value that `encode` made `data` from. Raises CannotDecode."""
+def decode(data: bytes, owner: object = None) -> Any:
+    """The value that `encode` made `data` from; what referred to its owner refers to `owner`. Raises CannotDecode."""
     try:
-        return _Decoder().decode(data)
+        return _Decoder(owner).decode(data)
     except CannotDecode:
         raise
     except Exception as error:
@@ -57,9 +61,10 @@ def decode(data: bytes) -> Any:
 class _Encoder:
     """One call of `encode`, with the nodes it has met by id (and held, so that no id is used twice)."""
 
-    __slots__ = ("_depth", "_nodes")
+    __slots__ = ("_depth", "_nodes", "_owner")
 
-    def __init__(self) -> None:
+    def __init__(self, owner: object = None) -> None:
+        self._owner = owner
         self._nodes: dict[int, tuple[int, Any]] = {}
         self._depth = 0
 
@@ -96,13 +101,15 @@ class _Encoder:
     def ordered(self, values: Iterable[Any]) -> list[Any]:
         kinds = set(map(type, values))
         # Not what orders only in part, as sets do, or not at all.
-        return sorted(values) if kinds <= {str} or kinds <= {int} else sorted(values, key=encode)
+        return sorted(values) if kinds <= {str} or kinds <= {int} else sorted(values, key=_Encoder(self._owner).encode)
 
     def _forget(self, mark: int) -> None:
         while len(self._nodes) > mark:
             self._nodes.popitem()
 
     def _to_extension(self, value: Any) -> msgpack.ExtType:
+        if value is self._owner:
+            return msgpack.ExtType(OWNER, b"")
         kind: Any = type(value)
         row = row_of(kind)
         if row.node:
@@ -122,9 +129,10 @@ class _Encoder:
 class _Decoder:
     """One call of `decode`, with the nodes in the order in which they were written."""
 
-    __slots__ = ("_nodes",)
+    __slots__ = ("_nodes", "_owner")
 
-    def __init__(self) -> None:
+    def __init__(self, owner: object = None) -> None:
+        self._owner = owner
         self._nodes: list[Any] = []
 
     def decode(self, data: bytes) -> Any:
@@ -142,6 +150,10 @@ class _Decoder:
     def _from_extension(self, code: int, data: bytes) -> Any:
         if code == REFERENCE:
             return self._nodes[int(data)]
+        if code == OWNER:
+            if self._owner is None:
+                raise ValueError("the value refers to an owner, and there is none")
+            return self._owner
         return row_for(code).read(data, self)
 
 

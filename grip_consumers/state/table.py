@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 from django.utils.functional import cached_property as django_cached_property
 
 __all__ = [
+    "OWNER",
     "REFERENCE",
     "CannotEncode",
     "Decoder",
@@ -100,12 +101,13 @@ _by_code: dict[int, Row] = {}
 _by_predicate: list[tuple[Callable[[type], bool], Row]] = []
 _refused: list[tuple[type, str]] = []
 
-#: The code without a row: an object that was met before (see `codec`).
+#: The codes without a row (see `codec`): an object that was met before, and whose attributes these are.
 REFERENCE = 0
+OWNER = 49
 
 
 def _add(kinds: Kinds, row: Row) -> None:
-    if row.code in _by_code:
+    if row.code in _by_code or row.code in (REFERENCE, OWNER):
         raise ValueError(f"extension {row.code} is taken")
     _by_code[row.code] = row
     if isinstance(kinds, (type, tuple)):

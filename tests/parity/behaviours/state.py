@@ -73,6 +73,31 @@ async def arguments_of_as_asgi_reach_the_consumer(client: Client) -> None:
         await peer.close()
 
 
+@behaviour(("text", "a", "2 site.actions"), ("text", "b", "told by one who counted 2: 0"))
+async def attributes_may_refer_to_methods_loggers_and_layers(client: Client) -> None:
+    """A table of the consumer's own methods, a logger and the layer, made by `__init__`, serve as long as it does."""
+    path = f"/ws/actions/{client.run}/"
+    async with client.socket(path, "a") as a, client.socket(path, "b") as b:
+        for text in ("count", "count", "tell"):
+            await a.send(text)
+            await a.receive()
+        await a.send("all")
+        await a.receive()
+        await b.receive()
+        await a.close()
+        await b.close()
+
+
+@behaviour(("text", "client", "first x site.actions"), ("text", "client", "later z"))
+async def a_callback_kept_as_an_attribute_may_change(client: Client) -> None:
+    """An attribute that is a method of the consumer is called, and replaced by another."""
+    async with client.socket("/ws/async-actions/") as peer:
+        for text in ("x", "y", "z"):
+            await peer.send(text)
+            await peer.receive()
+        await peer.close()
+
+
 @behaviour(("text", "client", "tuple: (1, 'two')"), ("text", "client", "set: {3}"))
 async def attributes_keep_their_types(client: Client) -> None:
     """Tuples, sets, bytes, dates, decimals, UUIDs, dataclasses and model instances come back as they were."""

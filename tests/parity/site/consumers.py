@@ -3,9 +3,12 @@
 import dataclasses
 import datetime
 import decimal
+import functools
 import json
+import logging
 import uuid
 
+from asgiref.sync import async_to_sync
 from channels.exceptions import AcceptConnection, DenyConnection, StopConsumer
 from channels.generic.websocket import (
     AsyncJsonWebsocketConsumer,
@@ -13,6 +16,7 @@ from channels.generic.websocket import (
     JsonWebsocketConsumer,
     WebsocketConsumer,
 )
+from channels.layers import get_channel_layer
 
 from .journal import note
 
@@ -111,6 +115,62 @@ class InitArguments(WebsocketConsumer):
     def receive(self, text_data):
         self.said += 1
         self.send(f"{self.greeting} {self.said}")
+
+
+class ActionTable(WebsocketConsumer):
+    """Attributes that refer to the consumer's own methods, a logger and the channel layer, set by `__init__`."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.logger = logging.getLogger("site.actions")
+        self.layer = get_channel_layer()
+        self.actions = {"count": self.count, "tell": functools.partial(self.tell, "told"), "all": self.tell_all}
+        self.counted = 0
+
+    def connect(self):
+        self.room = f"actions-{self.scope['url_route']['kwargs']['room_name']}"
+        async_to_sync(self.layer.group_add)(self.room, self.channel_name)
+        self.accept()
+
+    def receive(self, text_data):
+        self.actions[text_data]()
+
+    def count(self):
+        self.counted += 1
+        self.logger.debug("counted")
+        self.send(f"{self.counted} {self.logger.name}")
+
+    def tell(self, *words):
+        self.send(" ".join([*words, str(self.counted)]))
+
+    def tell_all(self):
+        async_to_sync(self.layer.group_send)(self.room, {"type": "told.all", "counted": self.counted})
+
+    def told_all(self, event):
+        self.actions["tell"](f"by one who counted {event['counted']}:")
+
+
+class AsyncActionTable(AsyncWebsocketConsumer):
+    """The same in an async consumer, with a callback that changes."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.logger = logging.getLogger("site.actions")
+        self.layer = get_channel_layer()
+        self.answer = self.first
+
+    async def receive(self, text_data):
+        await self.answer(text_data)
+
+    async def first(self, text):
+        self.answer = self.later
+        await self.layer.send(self.channel_name, {"type": "told", "text": f"first {text} {self.logger.name}"})
+
+    async def later(self, text):
+        await self.send(f"later {text}")
+
+    async def told(self, event):
+        await self.send(event["text"])
 
 
 @dataclasses.dataclass

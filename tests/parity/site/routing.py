@@ -43,6 +43,8 @@ websocket_urlpatterns = [
     path("ws/async-counter/", consumers.AsyncCounter.as_asgi()),
     path("ws/late/", consumers.LateAttributes.as_asgi()),
     path("ws/init/", consumers.InitArguments.as_asgi(greeting="hello")),
+    path("ws/actions/<room_name>/", consumers.ActionTable.as_asgi()),
+    path("ws/async-actions/", consumers.AsyncActionTable.as_asgi()),
     path("ws/types/", consumers.Types.as_asgi()),
     path("ws/scope-keeper/", consumers.ScopeKeeper.as_asgi()),
     path("ws/json/", consumers.Json.as_asgi()),
