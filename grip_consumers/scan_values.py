@@ -92,9 +92,10 @@ def unkeepable(source: Source, cls: Class) -> Iterator[tuple[ast.AST, str, str]]
     if left_out is None:
         return
     for method in cls.methods.values():
+        around = _local_names(method)
         for node in ast.walk(method):
             for attribute, value in _assignments(node):
-                what = _unkeepable(source, value)
+                what = _unkeepable(source, value, around)
                 if what and attribute not in left_out and not _is_let_go(method, attribute, node):
                     yield node, attribute, what
 
@@ -136,22 +137,29 @@ def _is_none(node: ast.AST) -> bool:
     return isinstance(node, ast.Constant) and node.value is None
 
 
-def _unkeepable(source: Source, value: ast.expr) -> str:
-    """What a value is, if it cannot be kept; else nothing."""
+def _unkeepable(source: Source, value: ast.expr, around: set[str]) -> str:
+    """What a value is, if it cannot be kept; else nothing. `around` are the names of the method it stands in."""
     if isinstance(value, ast.Await):
-        return _unkeepable(source, value.value)
+        return _unkeepable(source, value.value, around)
     if isinstance(value, ast.GeneratorExp):
         return "a generator"
     if isinstance(value, ast.Lambda):
-        return "a lambda"
+        return "a lambda that uses what is around it" if _uses(value, around) else ""
     if isinstance(value, (ast.BoolOp, ast.List, ast.Tuple, ast.Set)):
         parts = value.values if isinstance(value, ast.BoolOp) else value.elts
-        return next(filter(None, (_unkeepable(source, part) for part in parts)), "")
+        return next(filter(None, (_unkeepable(source, part, around) for part in parts)), "")
     if isinstance(value, ast.IfExp):
-        return _unkeepable(source, value.body) or _unkeepable(source, value.orelse)
+        return _unkeepable(source, value.body, around) or _unkeepable(source, value.orelse, around)
     if isinstance(value, ast.Dict):
-        return next(filter(None, (_unkeepable(source, part) for part in value.values)), "")
+        return next(filter(None, (_unkeepable(source, part, around) for part in value.values)), "")
     return _made_by_call(source, value) if isinstance(value, ast.Call) else ""
+
+
+def _uses(function: ast.Lambda, names: set[str]) -> bool:
+    """Whether it has a closure over some of the names, or default values."""
+    own = {node.arg for node in ast.walk(function.args) if isinstance(node, ast.arg)}
+    read = {node.id for node in ast.walk(function.body) if isinstance(node, ast.Name)}
+    return bool(function.args.defaults or function.args.kw_defaults or (read & names) - own)
 
 
 def _made_by_call(source: Source, call: ast.Call) -> str:

@@ -93,7 +93,12 @@ BODIES = {
     "a client that is awaited": ("self.redis = await redis.from_url(URL)", ["unkeepable-state"]),
     "an open file": ("self.file = open(name)", ["unkeepable-state"]),
     "a generator": ("self.lines = (line for line in lines)", ["unkeepable-state"]),
-    "a lambda in a dictionary": ("self.commands = {'a': lambda: 1}", ["unkeepable-state"]),
+    "a lambda in a dictionary": ("self.commands = {'a': lambda: self.send('a')}", ["unkeepable-state"]),
+    "a lambda that uses nothing around it": ("self.key = lambda move, n: move['n'] + n", []),
+    "methods, loggers and layers": (
+        "self.commands = {'a': self.send}\nself.log = logging.getLogger('x')\nself.layer = get_channel_layer()",
+        [],
+    ),
     "a queryset": ("self.rooms = Room.objects.filter(open=True).order_by('name')", ["unkeepable-state"]),
     "an instance": ("self.room = Room.objects.get(pk=1)", []),
     "a list of a queryset": ("self.rooms = list(Room.objects.all())", []),
