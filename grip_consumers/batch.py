@@ -42,6 +42,10 @@ SKIP_USERS = "skip-users"
 #: The close code for a session that has ended; codes from 4000 on are an application's own (RFC 6455 §7.4.2).
 _SESSION_GONE = 4401
 
+#: How many events one batch handles of a connection that sends to itself, each by the handler of the one before; and for
+#: how many seconds it begins with another.
+_CHAIN_MAX, _CHAIN_SECONDS = 100, 0.5
+
 #: Subscriptions that a connection has beside those of its groups: its private channel.
 _BESIDE_GROUPS = 1
 
@@ -76,6 +80,7 @@ class Batch:
         *("stack_runs", "active", "_base_scope", "_own_events", "_client_messages"),
         *("ended", "send_wrapped", "_context", "_denial", "_released", "slow_after"),
         *("inbox", "joins", "copied", "revoked", "held_up", "way_is_clear", "ticked", "refused_with"),
+        *("_chain", "_chain_began"),
     )
 
     def __init__(self, request: BatchRequest, exchange: Exchange, settings: Settings) -> None:
@@ -115,6 +120,8 @@ class Batch:
         self.active = False
         self._base_scope: Scope | None = None
         self._own_events: deque[Message | Entry] = deque()
+        #: How many of its own events were handled since the last message of the client, and when that began.
+        self._chain, self._chain_began = 0, 0.0
         self._client_messages = self._read()
         self._released = False
         self._context: Token[Batch | None]
@@ -182,9 +189,26 @@ class Batch:
         # Once it has closed, a server would have nothing but the end to report.
         while self._own_events and self.exchange.state is not State.CLOSING:
             found = self._own_events.popleft()
-            message = self._carry_out(found) if isinstance(found, Entry) else found
+            message = self._carry_out(found) if isinstance(found, Entry) else self._linked(found)
             if message is not None:
                 yield message
+
+    def _linked(self, message: Message) -> Message:
+        if not self._chain:
+            self._chain_began = monotonic()
+        self._chain += 1
+        return message
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether this batch handles another event that the connection sends to itself.
+
+        A handler that always sends the next one would never let it be answered: the client would get nothing, and would
+        not be heard. Such an event has to come back by mail.
+        """
+        if not self._chain:
+            return True
+        return self._chain < _CHAIN_MAX and monotonic() - self._chain_began < _CHAIN_SECONDS
 
     def deliver(self, message: Message) -> None:
         """Queue an event for this very connection; it is handled when the current handler has returned."""
@@ -237,6 +261,7 @@ class Batch:
             event = following
             if self.revoked and not isinstance(event, (Close, Disconnect)):
                 continue
+            self._chain = 0
             yield to_asgi(event)
         if self.revoked:
             self.exchange.close(_SESSION_GONE)

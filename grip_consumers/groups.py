@@ -148,7 +148,7 @@ async def send_to_channel(channel: str, message: Message, *, expiry: float = EXP
     """
     _not_while_rendering("send")
     batch = _own_batch(channel, "send")
-    if batch is not None:
+    if batch is not None and batch.goes_on:
         batch.deliver(copy.deepcopy(message))
         return
     if local_channels.is_local(channel):
@@ -254,7 +254,14 @@ async def send(group: str, message: Message, *, expiry: float = EXPIRY, capacity
     if sending.to_refresh:
         await off_loop(sending.refresh)
     if batch is not None and own is not None:
-        batch.deliver(own)
+        await _deliver(batch, group, own, expiry)
+
+
+async def _deliver(batch: Batch, group: str, message: Message, expiry: float) -> None:
+    if batch.goes_on:
+        batch.deliver(message)
+    else:
+        await off_loop(_tell, batch.channel_name, Event(message, group=group), expiry)
 
 
 def _has_proxies() -> bool:

@@ -53,6 +53,41 @@ def test_group_events_come_before_the_next_frame():
     assert found == ["a", "one", "two", "b"]
 
 
+def test_who_always_sends_to_itself_is_told_to_go_on_by_mail_and_gets_the_next_frame():
+    batch = make(Text("a"), Text("b"))
+    found = []
+    batch.deliver({"type": "first"})
+    for message in batch.messages():
+        found.append(message.get("text") or message["type"])
+        if batch.goes_on:
+            batch.deliver({"type": "again"})
+    assert found == ["first", *["again"] * 99, "a", *["again"] * 100, "b", *["again"] * 100]
+
+
+def test_a_slow_chain_of_events_to_itself_ends_after_half_a_second(monkeypatch):
+    clock = iter(range(1, 100))
+    monkeypatch.setattr("grip_consumers.batch.monotonic", lambda: next(clock) / 5)
+    batch = make(Text("a"))
+    found = []
+    for message in batch.messages():
+        found.append(message.get("text") or message["type"])
+        if batch.goes_on:
+            batch.deliver({"type": "again"})
+    assert found == ["a", *["again"] * 3]
+
+
+def test_however_much_a_handler_sends_to_itself_at_once_is_handled_at_once():
+    batch = make(Text("a"))
+    found = 0
+    for message in batch.messages():
+        found += 1
+        if "text" in message:
+            for _ in range(300):
+                assert batch.goes_on
+                batch.deliver({"type": "one"})
+    assert found == 301
+
+
 async def test_receive_ends_the_batch_when_there_is_nothing_more():
     batch = make(Disconnect())
     assert await batch.receive() == {"type": "websocket.disconnect", "code": 1006, "reason": ""}

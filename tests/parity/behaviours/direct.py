@@ -240,3 +240,13 @@ async def a_message_may_hold_nested_values(client: Client) -> None:
             await b.receive()
             await a.close()
             await b.close()
+
+
+@behaviour(("text", "client", "stopped"))
+async def who_always_sends_to_itself_hears_its_client(client: Client) -> None:
+    """A handler that sends to its own connection to go on later leaves room for the handshake and the client."""
+    for path in ("/ws/looper/", f"/ws/group-looper/{client.run}/"):
+        async with client.socket(path) as peer:
+            await peer.send("stop")
+            await peer.receive()
+            await peer.close()

@@ -1,7 +1,15 @@
 """Consumers that are addressed by their channel names, and that put each other into groups."""
 
+import asyncio
+import time
+
 from asgiref.sync import async_to_sync
-from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer
+from channels.generic.websocket import (
+    AsyncJsonWebsocketConsumer,
+    AsyncWebsocketConsumer,
+    JsonWebsocketConsumer,
+    WebsocketConsumer,
+)
 
 from .journal import note
 from .members import name_of
@@ -161,3 +169,41 @@ class HastyJoiner(AsyncJsonWebsocketConsumer):
 
     async def shared_word(self, event):
         await self.send_json(event["text"])
+
+
+class Looper(AsyncWebsocketConsumer):
+    """Sends to itself again and again, from connect() on, until its client says stop."""
+
+    async def connect(self):
+        self.on = True
+        await self.accept()
+        await self.turn({})
+
+    async def turn(self, event):
+        await asyncio.sleep(0.02)
+        if self.on:
+            await self.channel_layer.send(self.channel_name, {"type": "turn"})
+
+    async def receive(self, text_data):
+        self.on = False
+        await self.send("stopped")
+
+
+class GroupLooper(WebsocketConsumer):
+    """The same by way of a group that it is alone in."""
+
+    def connect(self):
+        self.on = True
+        self.group = f"looper_{self.scope['url_route']['kwargs']['room_name']}"
+        async_to_sync(self.channel_layer.group_add)(self.group, self.channel_name)
+        self.accept()
+        self.turn({})
+
+    def turn(self, event):
+        time.sleep(0.02)
+        if self.on:
+            async_to_sync(self.channel_layer.group_send)(self.group, {"type": "turn"})
+
+    def receive(self, text_data):
+        self.on = False
+        self.send("stopped")

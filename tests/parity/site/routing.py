@@ -97,6 +97,8 @@ websocket_urlpatterns = [
     path("ws/chain/<room_name>/", members.Chain.as_asgi()),
     path("ws/postman/", letters.Postman.as_asgi()),
     path("ws/sync-postman/", letters.SyncPostman.as_asgi()),
+    path("ws/looper/", letters.Looper.as_asgi()),
+    path("ws/group-looper/<room_name>/", letters.GroupLooper.as_asgi()),
     path("ws/hasty/<room_name>/", letters.HastyJoiner.as_asgi()),
     path("ws/person/<room_name>/", people.Person.as_asgi()),
     path("ws/guest/<room_name>/", people.Guest.as_asgi()),
