@@ -27,6 +27,7 @@ from grip_consumers.naming import group_channel, private_channel, user_of
 from grip_consumers.protocol import Close, Disconnect, Exchange, LocalProtocolError, State
 from grip_consumers.protocol.control import keep_alive
 from grip_consumers.state import ConnectionState, Inbox
+from grip_consumers.state.table import register
 from grip_consumers.types import Message, Scope
 
 __all__ = ["EXTENSION", "Batch", "EndOfBatch", "batch_of", "current_batch", "milliseconds"]
@@ -411,3 +412,7 @@ class Batch:
 
     def _grip_channel(self, group: str) -> str:
         return group_channel(self.settings.prefix, group, self.consumer_name)
+
+
+# A consumer that keeps a copy of its scope keeps it without the batch that it came with.
+register(Batch, 48, lambda batch: None, lambda _: None)

@@ -117,6 +117,8 @@ def _fit_ticks(async_class: Any, sync_class: Any) -> None:
         self.tick()
 
     async_class.tick_interval = None
+    # Asked of an instance, it must not be its __getattr__ that answers.
+    async_class.transient = ()
     async_class.grip_tick = grip_tick
     sync_class.grip_tick = grip_tick_now
 

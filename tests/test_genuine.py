@@ -123,6 +123,24 @@ def test_an_event_that_is_not_is_handled_by_each_member(wsgi_site, counter):
     assert client.post().sent == [("text", "1")]
 
 
+class Answering(theirs.AsyncWebsocketConsumer):
+    """Has an answer for whatever it is asked for."""
+
+    def __getattr__(self, name):
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return f"no {name}"
+
+    async def receive(self, text_data):
+        await self.send(self.anything)
+
+
+def test_a_consumer_that_makes_up_attributes_is_not_asked_for_those_of_this_package(site):
+    serve_theirs(site, URLRouter([path("ws/", Answering.as_asgi())]))
+    client = site.opened()
+    assert [client.post(Text("a")).sent for _ in range(2)] == [[("text", "no anything")]] * 2
+
+
 @pytest.mark.django_db
 def test_the_stack_of_channels_runs_once_for_a_connection(site, settings):
     runs = []

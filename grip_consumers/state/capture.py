@@ -36,8 +36,8 @@ def capture_attributes(consumer: Any) -> bytes:
     """The instance attributes of `consumer`, without those of the framework and those named in `transient`.
 
     They may refer to the consumer, as its own methods do. One that is also a value of the scope, as after `self.user =
-    self.scope["user"]`, is kept as such: it is one object afterwards, too. A cached property whose value cannot be kept
-    is left out, as it is made anew when it is next read. Raises UnkeepableState naming consumer, attribute and type.
+    self.scope["user"]`, or the scope itself is kept as such: it is one object afterwards, too. A cached property whose
+    value cannot be kept is left out, as it is made anew when it is next read. Raises UnkeepableState naming consumer, attribute and type.
     """
     left_out, keys_left_out = _left_out(consumer)
     kept = {name: value for name, value in vars(consumer).items() if name not in left_out}
@@ -65,14 +65,20 @@ def restore_attributes(stored: bytes, consumer: Any, get_scope: Callable[[], Map
         return found
     kept, shared = found
     scope = get_scope()
-    return {**kept, **{name: scope[key] for name, key in shared.items()}}
+    return {**kept, **{name: scope if key is None else scope[key] for name, key in shared.items()}}
 
 
-def _shared_with_scope(values: Mapping[str, Any], scope: Any, left_out: Collection[str]) -> dict[str, str]:
-    """Which of the values are values of the scope, and of which key. Plain ones do not count: nobody can tell."""
+def _shared_with_scope(values: Mapping[str, Any], scope: Any, left_out: Collection[str]) -> dict[str, str | None]:
+    """Which of the values are values of the scope, and of which key; None for the scope itself.
+
+    Plain ones do not count: nobody can tell.
+    """
     if not isinstance(scope, dict):
         return {}
-    keys = {id(value): key for key, value in scope.items() if key not in left_out and type(value) not in _PLAIN}
+    keys: dict[int, str | None] = {
+        id(value): key for key, value in scope.items() if key not in left_out and type(value) not in _PLAIN
+    }
+    keys[id(scope)] = None
     return {name: keys[id(value)] for name, value in values.items() if id(value) in keys}
 
 

@@ -15,6 +15,7 @@ from grip_consumers.state import (
     capture_initkwargs,
     capture_scope,
     decode,
+    restore_attributes,
     restore_scope,
 )
 from tests.state.kept import Point
@@ -67,6 +68,16 @@ def test_a_consumer_without_attributes_takes_no_room() -> None:
 
 def test_a_transient_attribute_is_left_out() -> None:
     assert decode(capture_attributes(Picky(lock=threading.Lock(), room="x"))) == {"room": "x"}
+
+
+def test_the_scope_under_another_name_is_the_scope_again() -> None:
+    scope = {**base_scope(), "seat": {"row": 1}}
+    consumer = Consumer(scope=scope, request=scope, seat=scope["seat"], room="x")
+    new = {"seat": {"row": 1}}
+    again = restore_attributes(stored := capture_attributes(consumer), Consumer(), lambda: new)
+    assert again["request"] is new
+    assert again["seat"] is new["seat"]
+    assert len(stored) < 60
 
 
 def test_a_cached_property_is_kept_if_it_can_be() -> None:

@@ -88,6 +88,16 @@ async def attributes_may_refer_to_methods_loggers_and_layers(client: Client) -> 
         await b.close()
 
 
+@behaviour(("text", "client", "two True"), ("text", "client", "/ws/scope-names/ /ws/scope-names/ False"))
+async def the_scope_may_be_an_attribute(client: Client) -> None:
+    """The scope under another name is the scope; within something else, or copied, it is kept by value."""
+    async with client.socket("/ws/scope-names/") as peer:
+        for text in ("one", "two"):
+            await peer.send(text)
+            await peer.receive(2)
+        await peer.close()
+
+
 @behaviour(("text", "client", "first x site.actions"), ("text", "client", "later z"))
 async def a_callback_kept_as_an_attribute_may_change(client: Client) -> None:
     """An attribute that is a method of the consumer is called, and replaced by another."""

@@ -46,6 +46,7 @@ websocket_urlpatterns = [
     path("ws/actions/<room_name>/", consumers.ActionTable.as_asgi()),
     path("ws/async-actions/", consumers.AsyncActionTable.as_asgi()),
     path("ws/types/", consumers.Types.as_asgi()),
+    path("ws/scope-names/", scope.ScopeNames.as_asgi()),
     path("ws/scope-keeper/", consumers.ScopeKeeper.as_asgi()),
     path("ws/json/", consumers.Json.as_asgi()),
     path("ws/async-json/", consumers.AsyncJson.as_asgi()),

@@ -75,6 +75,21 @@ class LogsIn(AsyncWebsocketConsumer):
         return get_user_model().objects.get_or_create(username=username)[0]
 
 
+class ScopeNames(WebsocketConsumer):
+    """Keeps its scope under other names, as a whole, within a dictionary and as a copy."""
+
+    def connect(self):
+        self.request = self.scope
+        self.context = {"scope": self.scope}
+        self.first = dict(self.scope)
+        self.accept()
+
+    def receive(self, text_data):
+        self.scope["said"] = text_data
+        self.send(f"{self.request['said']} {self.request is self.scope}")
+        self.send(f"{self.context['scope']['path']} {self.first['path']} {'said' in self.first}")
+
+
 class Tenant(WebsocketConsumer):
     """Says what a middleware left in the scope."""
 
