@@ -23,6 +23,8 @@ class Scene:
         self.refreshed: list[list[str]] = []
         #: Raised in place of the next looks and refreshes.
         self.failures: list[Exception] = []
+        #: Done right after the next refresh.
+        self.then: list[Callable[[], object]] = []
         self.looks = 0
         self.asked = 0
 
@@ -38,6 +40,8 @@ class Scene:
         if self.failures:
             raise self.failures.pop(0)
         self.refreshed.append(list(channels))
+        while self.then:
+            self.then.pop()()
 
 
 def until(condition: Callable[[], object]) -> None:
@@ -82,9 +86,8 @@ def test_a_log_that_has_not_grown_is_not_refreshed(scene: Scene) -> None:
 
 def test_each_growth_is_refreshed_by_itself(scene: Scene) -> None:
     scene.append("log")
+    scene.then.append(lambda: scene.append("other"))
     watch("channel", {"log": 0, "other": 0})
-    until(lambda: scene.refreshed)
-    scene.append("other")
     until(lambda: not threads())
     assert scene.refreshed == [["channel"]] * 2
 
