@@ -158,10 +158,13 @@ class Crowd:
 
 
 class Clock:
-    """The time that the mailbox and its readers and writers go by, and what moves it on."""
+    """The time that the mailbox and its readers and writers go by. It stands still until a test moves it on.
+
+    However slow the machine is, a test may so be a tenth of a second from a limit.
+    """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.offset = 0.0
+        self._now = time.time()
         own = types.SimpleNamespace(time=self.time, time_ns=lambda: int(self.time() * 1e9))
         for module in (batch, joining):
             monkeypatch.setattr(module, "time", own)
@@ -169,10 +172,10 @@ class Clock:
         monkeypatch.setattr(mailbox.get(), "_clock", self.time)
 
     def time(self) -> float:
-        return time.time() + self.offset
+        return self._now
 
     def _listing(self, cls: Any, *args: Any, **keywords: Any) -> Any:
         return cls(*args, since=self.time(), **keywords)
 
     def sleep(self, seconds: float) -> None:
-        self.offset += seconds
+        self._now += seconds
