@@ -7,7 +7,7 @@ import pytest
 
 from grip_consumers.embedded import EmbeddedProxy
 from grip_consumers.testing.probe import probe
-from grip_consumers.testing.processes import answers
+from grip_consumers.testing.processes import answers, wait_until
 from tests.embedded.rig import KEY, serve
 from tests.fronts import Forwarder
 
@@ -35,7 +35,11 @@ class Without:
 )
 def test_it_comes_through_when_handshakes_and_instructions_do(kind: str, status: int, through: bool) -> None:
     with probe() as asked, serve(Without(asked.port, kind, status)) as port:
-        assert asked.comes_through(port) is through
+        # Each request is given up soon, and a busy machine may be late.
+        if through:
+            wait_until(lambda: asked.comes_through(port), timeout=30)
+        else:
+            assert not asked.comes_through(port)
 
 
 def test_nothing_comes_through_where_nobody_listens() -> None:

@@ -123,7 +123,7 @@ def test_stopping_twice_is_harmless(tmp_path: Path) -> None:
 
 
 def test_an_interrupt_is_what_ctrl_c_sends() -> None:
-    code = "import time; print('ready')\ntry: time.sleep(60)\nexcept KeyboardInterrupt: raise SystemExit(7)"
+    code = "import time\ntry: print('ready'); time.sleep(60)\nexcept KeyboardInterrupt: raise SystemExit(7)"
     with running(python(code), ready=lambda process: "ready" in process.log()) as process:
         process.interrupt()
         assert process.wait() == 7
