@@ -1,18 +1,24 @@
 """A machine that goes through the bytecode of a function without running it, with paths in the place of values.
 
 A path says where a value has come from: `("self", "room")` is the attribute `room` of the instance. What a value is
-used for is told to the methods of a subclass. An instruction that is not known uses every value in reach: what cannot
-be followed counts as handed on, so a new Python makes for more doubt, not for wrong answers.
+used for is told to the methods of a subclass. An instruction that is not known uses every value in reach, and every
+variable that it names: what cannot be followed counts as handed on, so new ones make for more doubt, not for wrong
+answers. That a new Python gives a known one another meaning cannot be seen here: on one whose instructions nobody has
+looked at (`is_known`) nothing is taken from code.
 """
 
 from __future__ import annotations
 
 import dis
+import sys
 import types
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["NOTHING", "Machine", "Path", "Value"]
+__all__ = ["NOTHING", "Machine", "Path", "Value", "is_known"]
+
+#: The first Python whose instructions may mean something else than is said here.
+_UNKNOWN = (3, 14)
 
 Path = tuple[str, ...]
 #: All that a value may be; the empty set for what is of no interest.
@@ -22,6 +28,11 @@ NOTHING: Value = frozenset()
 _NONE: Value = frozenset({("const", "None")})
 
 _JUMPS = frozenset({*dis.hasjrel, *dis.hasjabs})
+
+
+def is_known() -> bool:
+    """Whether the instructions of this Python are those that `Machine` follows."""
+    return sys.version_info < _UNKNOWN
 
 
 def _table(text: str) -> dict[str, int]:
@@ -35,12 +46,13 @@ _USES = _table("""
 0: RETURN_GENERATOR LOAD_ASSERTION_ERROR LOAD_BUILD_CLASS LOAD_CLOSURE LOAD_LOCALS PUSH_NULL SETUP_FINALLY END_FOR
 0: WITH_EXCEPT_START PUSH_EXC_INFO POP_EXCEPT FOR_ITER SEND CLEANUP_THROW ASYNC_GEN_WRAP RERAISE
 0: JUMP_FORWARD JUMP_ABSOLUTE JUMP_BACKWARD JUMP_BACKWARD_NO_INTERRUPT
+0: LOAD_SMALL_INT LOAD_COMMON_CONSTANT NOT_TAKEN POP_ITER
 1: GET_ITER GET_YIELD_FROM_ITER GET_AITER TO_BOOL FORMAT_SIMPLE CONVERT_VALUE LIST_APPEND SET_ADD LIST_EXTEND
 1: SET_UPDATE DICT_UPDATE DICT_MERGE YIELD_VALUE RETURN_VALUE UNPACK_SEQUENCE UNPACK_EX STORE_NAME
 1: UNARY_INVERT UNARY_NEGATIVE UNARY_NOT UNARY_POSITIVE JUMP_IF_FALSE_OR_POP JUMP_IF_TRUE_OR_POP
 1: POP_JUMP_IF_FALSE POP_JUMP_FORWARD_IF_FALSE POP_JUMP_BACKWARD_IF_FALSE
 1: POP_JUMP_IF_TRUE POP_JUMP_FORWARD_IF_TRUE POP_JUMP_BACKWARD_IF_TRUE
-1: BEFORE_WITH BEFORE_ASYNC_WITH SETUP_WITH
+1: BEFORE_WITH BEFORE_ASYNC_WITH SETUP_WITH LOAD_SPECIAL
 2: BINARY_OP BINARY_SUBSCR FORMAT_WITH_SPEC MAP_ADD CALL_INTRINSIC_2 JUMP_IF_NOT_EXC_MATCH
 2: BINARY_ADD BINARY_AND BINARY_FLOOR_DIVIDE BINARY_LSHIFT BINARY_MATRIX_MULTIPLY BINARY_MODULO BINARY_MULTIPLY
 2: BINARY_OR BINARY_POWER BINARY_RSHIFT BINARY_SUBTRACT BINARY_TRUE_DIVIDE BINARY_XOR
@@ -147,9 +159,15 @@ class Machine:
         elif name in _USES_ITS_ARGUMENT:
             self._use(found, found.arg or 0)
         else:
-            for value in self._stack:
-                self.on_use(value)
-            self._stack = _shifted(self._stack, _effect(found, jump=False))
+            self._doubt(found)
+
+    def _doubt(self, found: dis.Instruction) -> None:
+        """An instruction that is not known: what it leaves may be whatever a variable that it names is."""
+        names = found.argval if isinstance(found.argval, tuple) else (found.argval,)
+        named = frozenset[Path]().union(*(self._read(name) for name in names if isinstance(name, str)))
+        for value in (*self._stack, named):
+            self.on_use(value)
+        self._stack = _shifted(self._stack, _effect(found, jump=False), named)
 
     def _use(self, found: dis.Instruction, count: int) -> None:
         """Take `count` values, for whatever it is."""
@@ -185,6 +203,8 @@ class Machine:
         # Of a cell it is the cell itself that is loaded, on its way into a function.
         self._stack.append(NOTHING if found.argval in self._cells else self._read(found.argval))
 
+    _op_load_fast_borrow = _op_load_fast
+
     def _op_load_deref(self, found: dis.Instruction) -> None:
         self._stack.append(self._read(found.argval))
 
@@ -201,6 +221,8 @@ class Machine:
 
     def _op_load_fast_load_fast(self, found: dis.Instruction) -> None:
         self._stack += [self._read(name) for name in found.argval]
+
+    _op_load_fast_borrow_load_fast_borrow = _op_load_fast_load_fast
 
     def _op_store_fast(self, found: dis.Instruction) -> None:
         self._assign(found.argval, self._pop(1)[0])
@@ -389,7 +411,8 @@ class Machine:
 
     def _op_call_function_ex(self, found: dis.Instruction) -> None:
         taken = self._pop(1 - _effect(found, jump=False))
-        count = 1 + ((found.arg or 0) & 1)
+        # Since Python 3.14 there is always a place for a mapping.
+        count = 2 if sys.version_info >= (3, 14) else 1 + ((found.arg or 0) & 1)
         self.on_spread_call(frozenset[Path]().union(*taken[:-count]), taken[-count:])
         self._stack.append(NOTHING)
 

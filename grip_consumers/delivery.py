@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 import threading
 import types
 import weakref
@@ -16,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from grip_consumers import bytecode
 from grip_consumers.analysis import (
     PER_CONNECTION,
     assignments,
@@ -121,6 +123,7 @@ def delivery(cls: type[Any], handler: str) -> Delivery:
 
 
 _SAME_FOR_ALL = "reads nothing that differs between connections"
+_UNREAD = "the code of Python {0.major}.{0.minor} cannot be read by this release: mark it @shared if it is"
 _MARKED_SHARED = "marked @shared"
 _MARKED_PER_CONNECTION = "marked @per_connection"
 
@@ -129,6 +132,8 @@ def _decide(cls: type[Any], handler: str) -> Delivery:
     mark = _mark_of(inspect.getattr_static(cls, handler, None))
     if mark is not None:
         return Delivery(mark, _MARKED_SHARED if mark else _MARKED_PER_CONNECTION, certain=not mark, forced=mark)
+    if not bytecode.is_known():
+        return Delivery(False, _UNREAD.format(sys.version_info), certain=True)
     judge = _Judge(cls)
     try:
         judge.follow_event(handler)
@@ -305,7 +310,11 @@ def may_have_mail(cls: type[Any]) -> bool:
     # Without the lock, as this is asked in each batch: two that find nothing find out the same.
     known = _mail.get(cls)
     if known is None:
-        known = _gives_its_name(cls) or not all(_needs_no_mail(cls, name) for name in _nameable(cls))
+        known = (
+            not bytecode.is_known()
+            or _gives_its_name(cls)
+            or not all(_needs_no_mail(cls, name) for name in _nameable(cls))
+        )
         with _lock:
             # A run may have shown something meanwhile.
             known = _mail.setdefault(cls, known)

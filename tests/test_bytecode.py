@@ -132,6 +132,36 @@ def test_a_value_keeps_its_path_through_variables_conditions_and_awaits():
     )
 
 
+@pytest.mark.parametrize("renamed", ["LOAD_", "STORE_", "CALL"])
+def test_an_instruction_that_is_not_known_uses_what_it_may_have_to_do_with(renamed, monkeypatch):
+    def function(a, b):
+        x = a
+        b(x.y, x)
+
+    known = dis.get_instructions
+
+    def instructions(code):
+        for found in known(code):
+            new = found.opname.startswith(renamed)
+            yield found._replace(opname=f"{found.opname}_ANEW") if new else found
+
+    monkeypatch.setattr(dis, "get_instructions", instructions)
+    assert ("use", A) in _events(function)
+
+
+def test_borrowed_variables_of_python_3_14_are_read_like_others(monkeypatch):
+    def function(a, b):
+        b(a.x, a)
+
+    expected, known = _events(function), dis.get_instructions
+
+    def instructions(code):
+        return [found._replace(opname=found.opname.replace("LOAD_FAST", "LOAD_FAST_BORROW")) for found in known(code)]
+
+    monkeypatch.setattr(dis, "get_instructions", instructions)
+    assert _events(function) == expected
+
+
 def test_comparisons_are_told_with_both_sides():
     def function(a, b):
         return a.x == b, b != a.y, a.z in b, a.u is None, a.v < b

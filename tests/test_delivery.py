@@ -1446,3 +1446,26 @@ def test_group_handlers_are_the_projects_methods_that_take_an_event():
     expected = ["chat_message", "from_mixin", "partial", "static", "threaded", "with_default", "wrapped"]
     assert group_handlers(Listed) == expected
     assert group_handlers(WebsocketConsumer) == []
+
+
+@pytest.mark.parametrize(("version", "is_shared"), [((3, 13), True), ((3, 14), False), ((4, 0), False)])
+def test_on_a_python_whose_code_cannot_be_read_only_marked_handlers_are_shared(version, is_shared, monkeypatch):
+    class Members(WebsocketConsumer):
+        def plain(self, event):
+            self.send(event["text"])
+
+        @shared
+        def marked(self, event):
+            self.send(event["text"])
+
+    class Nameless(WebsocketConsumer):
+        pass
+
+    info = types.SimpleNamespace(major=version[0], minor=version[1])
+    monkeypatch.setattr("grip_consumers.bytecode.is_known", lambda: version < (3, 14))
+    monkeypatch.setattr("grip_consumers.delivery.sys", types.SimpleNamespace(version_info=info))
+    assert delivery(Members, "marked").shared
+    found = delivery(Members, "plain")
+    assert found.shared is is_shared
+    assert is_shared or f"the code of Python {version[0]}.{version[1]} cannot be read" in found.reason
+    assert may_have_mail(Nameless) is not is_shared
