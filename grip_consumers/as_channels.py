@@ -5,18 +5,22 @@ At the top of a project's settings it lets the project, and libraries that other
 is the same by either name. Only what Channels 4.3 has is found. Real Channels may be installed, but nothing may have
 imported it before: the two would be mixed, and no class of one is a class of the other.
 
-Nothing else is imported, read or started: a submodule is loaded when it is asked for.
+Nothing else is imported, read or started: a submodule is loaded when it is asked for, with those below it.
 """
 
 from __future__ import annotations
 
+import pkgutil
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
+from importlib.abc import Loader, MetaPathFinder, PathEntryFinder
 from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from pathlib import Path
-from types import FunctionType, ModuleType
+from types import FrameType, FunctionType, ModuleType
+from typing import Any
 
 from grip_consumers import DEFAULT_CHANNEL_LAYER
 
@@ -26,6 +30,8 @@ __all__ = ["CHANNELS_VERSION", "ChannelsFinder"]
 CHANNELS_VERSION = "4.3.2"
 
 _PACKAGE = "channels"
+#: The path of `channels`: below a file, so that no other finder finds our folder's modules under this name.
+_ENTRY = str(Path(__file__) / _PACKAGE)
 #: Modules of Channels 4.3 that are those of this package. `channels` and `channels.apps` are made here: a Django
 #: application has its name and its path from them, and `grip_consumers` may be installed beside it.
 _SHARED = frozenset(
@@ -56,8 +62,6 @@ _SHARED = frozenset(
         "worker",
     )
 )
-#: With `channels` in INSTALLED_APPS in place of `grip_consumers`, Django finds this package's commands by that name.
-_COMMANDS = f"{_PACKAGE}.management.commands."
 #: Modules that other releases of Channels had: what imports them needs to be told.
 _OTHER_RELEASES = frozenset(
     f"{_PACKAGE}.{name}"
@@ -79,25 +83,52 @@ _OTHER_RELEASES = frozenset(
 )
 
 
+def _ours(name: str) -> str:
+    return f"grip_consumers{name.removeprefix(_PACKAGE)}"
+
+
+def _held(name: str, folders: Sequence[str]) -> Iterator[str]:
+    """Names of what these folders hold, found without an import of it."""
+    for info in pkgutil.iter_modules(folders):
+        yield f"{name}.{info.name}"
+        if info.ispkg:
+            yield from _held(f"{name}.{info.name}", [str(Path(folder, info.name)) for folder in folders])
+
+
+def _all_held() -> Iterator[str]:
+    for name in _SHARED:
+        # Those further down need no spec, for which their parents would have to be imported.
+        spec = find_spec(_ours(name)) if name.count(".") == 1 else None
+        yield from _held(name, (spec and spec.submodule_search_locations) or ())
+
+
+#: What our packages of shared names hold. Some are modules in Channels, and some have more modules than there.
+_HELD = frozenset(_all_held())
+#: With `channels` in INSTALLED_APPS in place of `grip_consumers`, Django finds this package's commands by that name.
+_COMMANDS = frozenset(name for name in _HELD if name.startswith(f"{_PACKAGE}.management.commands."))
+_FOUND = _SHARED | _COMMANDS
+#: By the path of a shared package any finder would load these a second time, as modules of Channels.
+_PRIVATE = _HELD - _FOUND
+
+
 class ChannelsFinder(MetaPathFinder):
     """Finds `channels` and its submodules, and nothing else.
 
-    A name that neither this nor another release of Channels has is left to the other finders, of which none knows it:
-    Python's own error says so, and `importlib.util.find_spec` returns None.
+    What Channels lacks is left to the other finders, of which none knows it: `importlib.util.find_spec` returns None,
+    so that a project can ask for a module of another release, and an import fails with Python's own error.
     """
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return the spec of a module of Channels. Raises ModuleNotFoundError for one of another release."""
+        """Return the spec of a module of Channels. Raises ModuleNotFoundError if one of another release is imported."""
         if fullname == _PACKAGE:
-            return ModuleSpec(fullname, _Package(), origin=__name__, is_package=True)
+            return _here(fullname, _Package(), [_ENTRY])
         if fullname == f"{_PACKAGE}.apps":
-            return ModuleSpec(fullname, _Apps(), origin=__name__)
-        if fullname in _SHARED or fullname.startswith(_COMMANDS):
-            is_package = any(name.startswith(f"{fullname}.") for name in _SHARED)
-            return ModuleSpec(fullname, _Shared(), origin=__name__, is_package=is_package)
-        if fullname in _OTHER_RELEASES:
+            return _here(fullname, _Apps())
+        if fullname in _FOUND:
+            return ModuleSpec(fullname, _Shared(), origin=__name__, is_package=_is_package(fullname))
+        if fullname in _OTHER_RELEASES and _is_being_imported(fullname):
             raise ModuleNotFoundError(
                 f"No module named {fullname!r}: grip_consumers.as_channels stands in for Channels {CHANNELS_VERSION}, "
                 "which has none of that name. What imports it was written for an older Channels: use a release of it "
@@ -105,6 +136,45 @@ class ChannelsFinder(MetaPathFinder):
                 name=fullname,
             )
         return None
+
+
+def _here(name: str, loader: Loader, path: list[str] | None = None) -> ModuleSpec:
+    """The spec of a module that is made here: its `__file__` is this one."""
+    spec = ModuleSpec(name, loader, origin=__file__)
+    spec.submodule_search_locations = path
+    spec.has_location = True
+    return spec
+
+
+def _is_package(name: str) -> bool:
+    return any(other.startswith(f"{name}.") for other in _SHARED)
+
+
+def _is_being_imported(name: str) -> bool:
+    """Whether this thread imports a module, or merely asks whether there is one: finders are called alike for both."""
+    frame: FrameType | None = sys._getframe()
+    while frame and not (frame.f_code.co_name == "_find_and_load_unlocked" and frame.f_locals.get("name") == name):
+        frame = frame.f_back
+    return frame is not None
+
+
+class _Entry(PathEntryFinder):
+    """What `pkgutil` asks for the modules in the path of `channels`."""
+
+    def find_spec(self, fullname: str, target: ModuleType | None = None) -> ModuleSpec | None:
+        return ChannelsFinder().find_spec(fullname)
+
+    def iter_modules(self, prefix: str = "") -> Iterator[tuple[str, bool]]:
+        for name in sorted({f"{_PACKAGE}.apps", *_SHARED}):
+            if name.count(".") == 1:
+                yield f"{prefix}{name.rpartition('.')[2]}", _is_package(name)
+
+
+def _entry(path: str) -> _Entry:
+    """A hook for `sys.path_hooks`."""
+    if path != _ENTRY:
+        raise ImportError(path)
+    return _Entry()
 
 
 class _Package(Loader):
@@ -116,7 +186,22 @@ class _Package(Loader):
 class _Shared(Loader):
     def exec_module(self, module: ModuleType) -> None:
         # The import system takes what stands in sys.modules afterwards; the module made for the spec is forgotten.
-        sys.modules[module.__name__] = import_module(_ours(module.__name__))
+        _share(module.__name__)
+
+
+def _share(name: str) -> None:
+    """Give one of our modules its second name, and likewise what is below it.
+
+    Those below come at once and first: with the package goes its path, by which a finder that another put before ours
+    would load them a second time.
+    """
+    ours = import_module(_ours(name))
+    for child in sorted(_FOUND):
+        if child.rpartition(".")[0] == name:
+            # Whoever asks for one that cannot be loaded gets the error then.
+            with suppress(ImportError):
+                _share(child)
+    sys.modules[name] = ours
 
 
 class _Apps(Loader):
@@ -134,10 +219,6 @@ class _Apps(Loader):
         vars(module)["ChannelsConfig"] = type("ChannelsConfig", (apps.GripConsumersConfig,), config)
 
 
-def _ours(name: str) -> str:
-    return f"grip_consumers{name.removeprefix(_PACKAGE)}"
-
-
 def _install() -> None:
     """Put the finder first. Raises RuntimeError if real Channels is there already."""
     loaded = {name: module for name, module in list(sys.modules.items()) if _is_channels(name) and module is not None}
@@ -146,6 +227,10 @@ def _install() -> None:
     if _PACKAGE not in loaded:
         # First, as the finder of installed packages knows real Channels.
         sys.meta_path.insert(0, ChannelsFinder())
+        sys.path_hooks.insert(0, _entry)
+        # To Python, None is a module that is not there, for all finders and before they are asked.
+        private: dict[str, Any] = dict.fromkeys(_PRIVATE)
+        sys.modules.update(private)
         import_module(_PACKAGE)
 
 
@@ -154,7 +239,7 @@ def _is_channels(name: object) -> bool:
 
 
 def _is_real(module: ModuleType) -> bool:
-    return _is_channels(module.__name__) and getattr(module.__spec__, "origin", None) != __name__
+    return _is_channels(module.__name__) and getattr(module.__spec__, "origin", None) not in (__name__, __file__)
 
 
 def _refusal() -> str:

@@ -13,7 +13,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import channels
+import channels.layers
+import channels.routing
+import grip_consumers.routing
 import pytest
+
+import grip_consumers.dispatcher
+import grip_consumers.layers
 
 PACKAGE, OURS = "channels", "grip_consumers"
 
@@ -131,3 +137,25 @@ def test_a_module_has_every_public_name_of_the_reference(path: str) -> None:
 def test_each_documented_difference_still_exists() -> None:
     found = {name for path in modules() for name, _ in differences(path)}
     assert set(DIFFERENCES) == found
+
+
+# What the comparison of names and signatures cannot see, and why it is meant.
+
+
+def test_capacities_by_pattern_are_ready_for_use_where_the_reference_keeps_them_as_given() -> None:
+    """There the base class compiles none, so that a layer with any fails as soon as it looks one up."""
+    theirs, ours = (module.InMemoryChannelLayer for module in (channels.layers, grip_consumers.layers))
+    assert (theirs().channel_capacity, ours().channel_capacity) == ({}, [])
+    assert ours(channel_capacity={"a*": 3}).get_capacity("abc") == 3
+    with pytest.raises(AttributeError):
+        theirs(channel_capacity={"a*": 3}).get_capacity("abc")
+
+
+async def test_a_path_without_a_route_is_a_value_error_of_a_kind_of_its_own() -> None:
+    """By it the dispatcher tells such a path, which is answered with 404, from a ValueError in a consumer."""
+    kinds = []
+    for router in (channels.routing.URLRouter, grip_consumers.routing.URLRouter):
+        with pytest.raises(ValueError, match=r"^No route found for path 'nowhere'\.$") as caught:
+            await router([])({"type": "websocket", "path": "/nowhere"}, None, None)
+        kinds.append(caught.type)
+    assert kinds == [ValueError, grip_consumers.dispatcher.NoRoute]
