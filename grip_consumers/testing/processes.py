@@ -184,11 +184,24 @@ class ServerProcess:
             os.killpg(self.pid, 0)
         except (ProcessLookupError, PermissionError):
             return False
-        return True
+        return _any_runs(self.pid)
 
     def _report(self, state: str, awaited: str) -> str:
         reason = f" while waiting for {awaited}" if awaited else ""
         return f"{self.command[0]} (pid {self.pid}) {state}{reason}. It printed:\n{self.log()}"
+
+
+def _any_runs(group: int) -> bool:
+    """Whether a process of the group is more than an entry that its new parent, often a lazy init, has yet to clear."""
+    if not Path("/proc/self/stat").exists():
+        return True
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            # The name in parentheses may hold anything; state, parent and group follow it.
+            state, _, found = file.read_text(errors="replace").rpartition(")")[2].split()[:3]
+            if int(found) == group and state not in "ZX":
+                return True
+    return False
 
 
 @contextlib.contextmanager

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import ctypes
+import functools
 import http.server
 import os
 import signal
@@ -112,6 +114,22 @@ def test_stopping_ends_children_and_what_ignores_a_request_to_end() -> None:
         pid = int(process.log().split("pid ")[1].split()[0])
         assert alive(pid)
     assert not alive(pid)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Only Linux lets a process adopt orphans")
+def test_an_orphan_that_nobody_has_cleared_away_yet_does_not_hold_up_the_end() -> None:
+    child = "import time; print('child', flush=True); time.sleep(60)"
+    start = f"c = subprocess.Popen([sys.executable, '-c', {child!r}])"
+    code = f"import subprocess, sys, time; {start}; print('pid', c.pid); time.sleep(60)"
+    adopt_orphans = functools.partial(ctypes.CDLL(None).prctl, 36)
+    adopt_orphans(1)
+    try:
+        with running(python(code), ready=lambda process: "child" in process.log()) as process:
+            pid = int(process.log().split("pid ")[1].split()[0])
+        assert Path(f"/proc/{pid}").exists()
+        assert os.waitpid(pid, 0)[0] == pid
+    finally:
+        adopt_orphans(0)
 
 
 def test_stopping_twice_is_harmless(tmp_path: Path) -> None:
