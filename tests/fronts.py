@@ -32,10 +32,14 @@ def before_backend() -> EmbeddedProxy:
 
 
 class Forwarder:
-    """An ASGI application that passes HTTP requests on to a server, whole, and answers with its response."""
+    """An ASGI application that passes HTTP requests on to a server, whole, and answers with its response.
 
-    def __init__(self, backend: str) -> None:
+    So many `idle` connections are kept for the next requests, within the event loop that they were opened in.
+    """
+
+    def __init__(self, backend: str, *, idle: int = 20) -> None:
         self.backend = backend
+        self._limits = httpx.Limits(max_connections=100, max_keepalive_connections=idle)
         # The transport alone: a client would keep cookies and add headers, which a proxy does not.
         self._transport: httpx.AsyncHTTPTransport | None = None
 
@@ -66,5 +70,6 @@ class Forwarder:
     def _connected(self) -> httpx.AsyncHTTPTransport:
         # Made on the first request: its connections belong to the event loop that it first runs on.
         if self._transport is None:
-            self._transport = httpx.AsyncHTTPTransport()
+            # Certificates, which take longer to read than most requests, are of no use without encryption.
+            self._transport = httpx.AsyncHTTPTransport(verify=False, limits=self._limits)
         return self._transport

@@ -17,6 +17,8 @@ from grip_consumers.testing.processes import ServerProcess, answers, free_port
 ROOT = Path(__file__).resolve().parent.parent
 #: How long a server may take until it answers: the machine may be busy with other tests.
 PATIENCE = 60.0
+#: How long one may take to end when nothing is left for it to do.
+IMPATIENCE = 0.5
 
 
 class Backend:
@@ -68,8 +70,11 @@ class Backend:
             process.stop(grace=grace)
 
     def restart(self) -> None:
-        """End the process, which frees the port, and start another one on the same port."""
-        self.stop()
+        """End the process, which frees the port, and start another one on the same port.
+
+        Like `stop_all`, without waiting for a server that lets go of its clients by and by.
+        """
+        self.stop(grace=IMPATIENCE)
         self.start()
 
     def mark(self) -> None:
@@ -142,4 +147,4 @@ def start_all(backends: Iterable[Backend]) -> None:
 def stop_all(backends: Iterable[Backend]) -> None:
     """Side by side, without waiting for those that take seconds to let go of their clients: nobody needs them."""
     with ThreadPoolExecutor() as stopper:
-        list(stopper.map(lambda backend: backend.stop(grace=0.5), backends))
+        list(stopper.map(lambda backend: backend.stop(grace=IMPATIENCE), backends))

@@ -7,7 +7,7 @@ import pytest
 from .rig import Proxy, embedded, pushpin
 
 
-@pytest.fixture(scope="session", params=["embedded", "pushpin"])
+@pytest.fixture(scope="package", params=["embedded", "pushpin"])
 def proxy(request: pytest.FixtureRequest) -> Iterator[Proxy]:
     """Either proxy in front of a scripted backend. Tests share it: each has paths and channels of its own."""
     with {"embedded": embedded, "pushpin": pushpin}[request.param]() as running:

@@ -21,6 +21,7 @@ from websockets.asyncio.client import ClientConnection
 from grip_consumers.discovery import ISSUER
 from grip_consumers.embedded import EmbeddedProxy
 from grip_consumers.testing.pushpin import Pushpin
+from tests.clients import http_client
 
 KEY = b"the key of the proxies under test"
 #: Seconds to wait for something that should happen at once.
@@ -169,7 +170,7 @@ class Proxy:
         return f"ws://127.0.0.1:{self.port}"
 
     async def post(self, body: bytes, headers: dict[str, str] | None = None) -> httpx.Response:
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with http_client() as client:
             return await client.post(self.publish_url, content=body, headers=headers or bearer())
 
     async def publish(self, *items: dict[str, Any]) -> None:

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-import httpx
 import jwt
 import pytest
 
@@ -18,6 +17,7 @@ from grip_consumers.embedded.handshake import Signer
 from grip_consumers.embedded.hub import Answer, Chunk, Hub, Item
 from grip_consumers.embedded.instruct import Instruct
 from grip_consumers.embedded.passage import Passage, _Clock
+from tests.clients import http_client
 
 from .rig import KEY, PATIENCE, SILENCE, Proxy, Reply, Seen, eventually
 
@@ -54,7 +54,7 @@ async def request(proxy: Proxy, path: str, *, method: str = "GET", **options: An
 
     async def run() -> None:
         async with (
-            httpx.AsyncClient(trust_env=False, timeout=30) as http,
+            http_client(timeout=30) as http,
             http.stream(method, proxy.url + path, **options) as response,
         ):
             client.status = response.status_code

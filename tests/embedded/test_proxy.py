@@ -6,11 +6,12 @@ import asyncio
 import threading
 import time
 
-import httpx
 import jwt
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
+
+from tests.clients import http_client
 
 from .rig import (
     KEY,
@@ -468,7 +469,7 @@ async def test_a_message_over_200000_bytes_drops_the_client_without_asking_the_b
 @pytest.mark.parametrize("content_type", ["application/websocket-events", "application/websocket-events; a=b"])
 async def test_a_client_that_posts_events_itself_is_refused(proxy: Proxy, content_type: str) -> None:
     proxy.backend.script("/posted", lambda seen: Reply(OPEN))
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with http_client() as client:
         headers = {"Content-Type": content_type}
         response = await client.post(f"{proxy.url}/posted", content=OPEN, headers=headers)
     assert response.status_code == 403
@@ -478,7 +479,7 @@ async def test_a_client_that_posts_events_itself_is_refused(proxy: Proxy, conten
 
 async def test_ordinary_requests_reach_the_application(proxy: Proxy) -> None:
     proxy.backend.script("/page", lambda seen: Reply(b"page", [("X-Own", "1")], status=201, plain=True))
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with http_client() as client:
         response = await client.put(f"{proxy.url}/page?a=b", content=b"body", headers={"X-Mine": "2"})
     assert (response.status_code, response.text, response.headers["X-Own"]) == (201, "page", "1")
     (seen,) = proxy.backend.seen("/page")

@@ -7,11 +7,11 @@ import socket
 import threading
 from typing import Any
 
-import httpx
 import pytest
 
 from grip_consumers import discovery
 from grip_consumers.embedded.server import DevelopmentServer, log_requests, thread_count
+from tests.clients import http_client
 
 from .rig import PATIENCE, eventually
 
@@ -59,7 +59,7 @@ def test_a_number_of_threads_that_is_none_is_refused(text: str) -> None:
         thread_count({"ASGI_THREADS": text})
 
 
-def test_synchronous_code_gets_no_more_threads_than_the_variable_says(tmp_path: Any, monkeypatch: Any) -> None:
+async def test_synchronous_code_gets_no_more_threads_than_the_variable_says(tmp_path: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setenv("ASGI_THREADS", "1")
     seen: list[set[int]] = []
@@ -82,7 +82,8 @@ def test_synchronous_code_gets_no_more_threads_than_the_variable_says(tmp_path: 
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        assert httpx.get(f"http://127.0.0.1:{server.server_port}/", timeout=PATIENCE).text == "hello"
+        async with http_client(timeout=PATIENCE) as client:
+            assert (await client.get(f"http://127.0.0.1:{server.server_port}/")).text == "hello"
     finally:
         DevelopmentServer.stop_all()
         thread.join(PATIENCE)
@@ -103,7 +104,7 @@ async def test_a_server_in_a_thread_serves_is_announced_and_stops_when_told(tmp_
     thread.start()
     try:
         await eventually(lambda: discovery.announced() == [server.control_uri])
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with http_client() as client:
             assert (await client.get(f"http://127.0.0.1:{server.server_port}/")).text == "hello"
     finally:
         DevelopmentServer.stop_all()

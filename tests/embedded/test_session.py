@@ -9,13 +9,13 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
 from grip_consumers.embedded import EmbeddedProxy
 from grip_consumers.embedded.connection import Limits
+from tests.clients import http_client
 
 from .rig import (
     KEY,
@@ -150,7 +150,7 @@ async def test_the_control_path_is_answered_by_the_proxy_and_its_neighbours_by_t
     proxy: Proxy, method: str, path: str, status: int
 ) -> None:
     proxy.backend.script(path, lambda seen: Reply(status=201, plain=True))
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with http_client() as client:
         response = await client.request(method, proxy.url + path, content=b'{"items": []}', headers=bearer())
     assert response.status_code == status
 

@@ -33,7 +33,7 @@ from websockets.exceptions import ConnectionClosed
 from grip_consumers.discovery import ISSUER
 from grip_consumers.testing.pushpin import Pushpin
 from tests.fleet import FRONT_KEY, by_pushpin, embedded
-from tests.servers import ROOT, Backend, environment, gunicorn, uvicorn
+from tests.servers import ROOT, Backend, environment, gunicorn, start_all, stop_all, uvicorn
 from tests.state.redis import private_redis
 
 from .talking import SILENCE
@@ -184,13 +184,11 @@ def _served(plan: Plan, folder: Path, redis_url: str) -> Iterator[Site]:
     with contextlib.ExitStack() as stack:
         backend = _backend(plan, folder)
         backend.env.update(SWARM_SECRETS=json.dumps(keys), SWARM_REDIS=redis_url, SWARM_CALLBACKS=str(callbacks))
-        stack.callback(backend.stop)
         proxy, entries, signing = _proxy(plan, folder, backend, stack)
         backend.env["GRIP_PROXIES"] = json.dumps(entries)
-        backend.start()
-        if isinstance(proxy, Backend) and proxy is not backend:
-            stack.callback(proxy.stop)
-            proxy.start()
+        servers = {server for server in (backend, proxy) if isinstance(server, Backend)}
+        stack.callback(stop_all, servers)
+        start_all(servers)
         yield Site(plan, proxy.url, backend, proxy, keys, signing, callbacks)
 
 

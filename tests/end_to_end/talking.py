@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx
 from websockets.asyncio.client import ClientConnection, connect
+
+from tests.clients import http_client
 
 #: Seconds to wait for what must come.
 PATIENCE = 10.0
@@ -70,7 +71,7 @@ async def nothing(*connections: ClientConnection) -> bool:
 async def messages(url: str, room: str, ready: Callable[[list[Any]], object] = bool) -> list[Any]:
     """The texts that the site keeps for a room, as soon as they are `ready`."""
     deadline = time.monotonic() + PATIENCE
-    async with httpx.AsyncClient(timeout=PATIENCE, trust_env=False) as client:
+    async with http_client(timeout=PATIENCE) as client:
         while True:
             kept = (await client.get(f"{url}/messages/{room}/")).json()["messages"]
             texts = [message["message"] for message in kept]

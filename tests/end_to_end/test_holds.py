@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 
-import httpx
 import pytest
 
 from grip_consumers.embedded import EmbeddedProxy
@@ -22,6 +21,7 @@ from grip_consumers.protocol import (
     parse_last,
 )
 from grip_consumers.testing.pushpin import Pushpin
+from tests.clients import http_client
 from tests.embedded.rig import KEY, Backend, Proxy, Reply, Seen, serve
 from tests.fronts import Forwarder
 
@@ -38,9 +38,8 @@ def proxy(request: pytest.FixtureRequest) -> Iterator[Proxy]:
             with Pushpin(port, sig_key=KEY.decode()) as pushpin:
                 yield Proxy("pushpin", pushpin.port, f"{pushpin.control_uri}/publish/", backend)
         else:
-            forwarder = Forwarder(f"http://127.0.0.1:{port}")
             # The loop ends with the server, and with it no connection must be left.
-            forwarder._transport = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_keepalive_connections=0))
+            forwarder = Forwarder(f"http://127.0.0.1:{port}", idle=0)
             with serve(EmbeddedProxy(forwarder, signing_key=KEY)) as front:
                 yield Proxy("embedded", front, f"http://127.0.0.1:{front}/.grip/publish/", backend)
 
@@ -98,7 +97,7 @@ async def read_stream(proxy: Proxy, path: str, after: float) -> list[int]:
     await asyncio.sleep(after)
     text = ""
     async with (
-        httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http,
+        http_client(timeout=PATIENCE) as http,
         http.stream("GET", proxy.url + path) as response,
     ):
         async for part in response.aiter_text():
@@ -110,7 +109,7 @@ async def read_stream(proxy: Proxy, path: str, after: float) -> list[int]:
 
 async def read_polls(proxy: Proxy, path: str) -> list[int]:
     numbers: list[int] = []
-    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
+    async with http_client(timeout=PATIENCE) as http:
         while not numbers or numbers[-1] < ENTRIES:
             response = await http.get(f"{proxy.url}{path}?{numbers[-1] if numbers else 0}")
             assert response.status_code == 200

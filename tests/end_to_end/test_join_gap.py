@@ -3,7 +3,7 @@
 The senders are other processes than the one whose batch joins. Each test asks for the same of consumers of four
 kinds: sync and async, with handlers that are the same for all members and ones that are the member's own.
 
-`GRIP_TESTS_LONG=1 pytest tests/end_to_end/test_join_gap.py` is the long form: 500 connections in place of 48.
+`GRIP_TESTS_LONG=1 pytest tests/end_to_end/test_join_gap.py` is the long form: 500 connections in place of 32.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from .swarm import (
 )
 
 #: How many connect, how many join later, and how many join the same group.
-CONNECTING, JOINING, ROOM = either(48, 500), either(24, 250), 12
+CONNECTING, JOINING, ROOM = either(32, 500), either(16, 250), 8
 #: Seconds that events come at a steady rate after the last has joined, and between two of them. A switch from a joining
 #: phase to plain delivery lies well within.
 STREAM, INTERVAL = either(4.0, 20.0), 0.01

@@ -1,6 +1,6 @@
 """Large replies, many of them, and both: whole, in order, on every proxy, whatever room it has for an answer.
 
-`GRIP_TESTS_LONG=1` repeats what stalls only now and then some thirty times.
+`GRIP_TESTS_LONG=1` repeats what stalls only now and then some thirty times, with both kinds of consumers everywhere.
 """
 
 from __future__ import annotations
@@ -13,7 +13,22 @@ from typing import Any
 import pytest
 
 from .site.swarm.frames import Spec, wanted
-from .swarm import OWN, PATIENCE, Client, Plan, Site, Sites, crowd, either, fresh, named, plans, sites, welcomed
+from .swarm import (
+    CHANNELS,
+    OWN,
+    PATIENCE,
+    REFERENCE,
+    Client,
+    Plan,
+    Site,
+    Sites,
+    crowd,
+    either,
+    fresh,
+    named,
+    sites,
+    welcomed,
+)
 
 #: How often six hundred frames are asked for: they stalled in one of ten to twenty bursts when they did.
 REPEATED = either(3, 30)
@@ -49,14 +64,23 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
         yield running
 
 
-@pytest.fixture(
-    params=plans(
-        Plan("pushpin", workers=2),
-        Plan("pushpin", "uvicorn", message_rate=0),
-        Plan("embedded", "uvicorn"),
-        *either([], [Plan("embedded", workers=2)]),
-    )
+#: What is served, and the consumers that answer there. In the short form both kinds answer on workers of gunicorn, and
+#: one on each of the two ways by uvicorn, which differ in what the proxy lets through at once.
+SERVED: dict[Plan, tuple[str, ...]] = {
+    Plan("pushpin", workers=2): OWN,
+    Plan("pushpin", "uvicorn", message_rate=0): either(OWN[1:], OWN),
+    Plan("embedded", "uvicorn"): either(OWN[:1], OWN),
+    **either({}, {Plan("embedded", workers=2): OWN}),
+    **({CHANNELS: OWN} if REFERENCE else {}),
+}
+everywhere = pytest.mark.parametrize(
+    ("site", "kind"),
+    [pytest.param(plan, kind, id=f"{plan.name}-{kind}") for plan, kinds in SERVED.items() for kind in kinds],
+    indirect=["site"],
 )
+
+
+@pytest.fixture(params=SERVED, ids=lambda plan: plan.name)
 def site(request: pytest.FixtureRequest, started: Sites) -> Iterator[Site]:
     found = started[request.param]
     found.backend.mark()
@@ -78,7 +102,7 @@ async def gets(client: Client, specs: list[Spec], start: int) -> None:
     assert client.code is None
 
 
-@pytest.mark.parametrize("kind", OWN)
+@everywhere
 @pytest.mark.parametrize("reply", REPLIES.values(), ids=[name.replace(" ", "-") for name in REPLIES])
 async def test_a_reply_to_one_message_arrives_whole(site: Site, kind: str, reply: list[Spec]) -> None:
     async with crowd() as clients:
@@ -91,7 +115,7 @@ async def test_a_reply_to_one_message_arrives_whole(site: Site, kind: str, reply
             assert len(client.frames) == start + len(reply) + 1
 
 
-@pytest.mark.parametrize("kind", OWN)
+@everywhere
 async def test_six_hundred_small_frames_answer_one_message(site: Site, kind: str) -> None:
     reply = texts(*[20] * 600)
     async with crowd() as clients:
@@ -103,7 +127,7 @@ async def test_six_hundred_small_frames_answer_one_message(site: Site, kind: str
         assert await client.echoes()
 
 
-@pytest.mark.parametrize("kind", OWN)
+@everywhere
 @pytest.mark.parametrize("history", ["6x25000", "150x1000", "1x150000"])
 async def test_a_history_is_sent_right_after_the_accept(site: Site, kind: str, history: str) -> None:
     number, size = map(int, history.split("x"))
@@ -120,7 +144,7 @@ async def test_a_history_is_sent_right_after_the_accept(site: Site, kind: str, h
             await client.hear("note", group, "after", 1)
 
 
-@pytest.mark.parametrize("kind", OWN)
+@everywhere
 @pytest.mark.parametrize("sizes", [[60_000], [20, 199_000, 20], [20] * 600], ids=["large", "mixed", "many"])
 async def test_a_close_comes_after_the_frames_before_it(site: Site, kind: str, sizes: list[int]) -> None:
     async with crowd() as clients:
@@ -133,7 +157,7 @@ async def test_a_close_comes_after_the_frames_before_it(site: Site, kind: str, s
         assert (client.closed.rcvd.code, client.closed.rcvd.reason) == (4123, "enough")
 
 
-@pytest.mark.parametrize("kind", OWN)
+@everywhere
 async def test_replies_to_messages_in_quick_succession_keep_their_order(site: Site, kind: str) -> None:
     group = fresh("shouted")
     sizes = [60_000, 20, 33_000, 9_000, 199_000, 20, 28_000, 20]
@@ -150,7 +174,7 @@ async def test_replies_to_messages_in_quick_succession_keep_their_order(site: Si
         assert lengths == sizes
 
 
-@pytest.mark.parametrize("kind", OWN)
+@everywhere
 async def test_a_group_handler_of_each_members_own_sends_large_frames(site: Site, kind: str) -> None:
     group = fresh("bursting")
     specs = [["text", 0, 20], ["text", 1, 60_000], ["binary", 2, 30_000], ["text", 3, 20]]

@@ -129,7 +129,7 @@ async def test_ticks_come_in_time_whether_the_client_is_quiet_talks_or_pings(set
         assert at_pace(heard, 2, late=0.9)
 
 
-@pytest.mark.skipif(not LONG, reason="takes a minute")
+@pytest.mark.skipif(not LONG, reason="takes a minute: set GRIP_TESTS_LONG=1")
 @pytest.mark.parametrize("proxy", ["embedded", "pushpin"])
 async def test_ticks_of_the_shortest_interval_keep_their_pace(settings: Any, proxy: str) -> None:
     settings.GRIP_HEARTBEAT = 5
@@ -164,7 +164,7 @@ def short_stream_timeout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
 
 
-@pytest.mark.skipif(not LONG, reason="takes most of a minute")
+@pytest.mark.skipif(not LONG, reason="takes a minute: set GRIP_TESTS_LONG=1")
 @pytest.mark.parametrize("seconds", [5, 0])
 async def test_a_heartbeat_keeps_pushpin_from_dropping_a_quiet_client_and_asks_the_backend_nothing(
     settings: Any, short_stream_timeout: None, seconds: int

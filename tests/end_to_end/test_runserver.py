@@ -6,9 +6,9 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import httpx
 import pytest
 
+from tests.clients import http_client
 from tests.servers import ROOT, Backend
 
 from .conftest import manage
@@ -35,7 +35,7 @@ def runserver(site_environment: Mapping[str, str], tmp_path_factory: pytest.Temp
 
 
 async def test_pages_and_static_files_are_served(runserver: Backend, room: str) -> None:
-    async with httpx.AsyncClient(base_url=runserver.url, trust_env=False) as client:
+    async with http_client(base_url=runserver.url) as client:
         index, page = await client.get("/"), await client.get(f"/chat/{room}/")
         script, style = await client.get("/static/chat/room.js"), await client.get("/static/chat/chat.css")
         nowhere = await client.get("/chat/no room/")

@@ -12,6 +12,7 @@ import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from tests.clients import http_client
 from tests.fleet import Target
 
 from .talking import PATIENCE, SILENCE, hear, members, messages, nothing, say, socket
@@ -53,7 +54,8 @@ async def test_what_was_said_is_kept(target: Target, style: str, room: str) -> N
         await say(member, "<b>for the record</b>")
         await hear(member)
     assert await messages(target.url, room) == ["<b>for the record</b>"]
-    page = httpx.get(f"{target.url}/{style}chat/{room}/", trust_env=False)
+    async with http_client() as client:
+        page = await client.get(f"{target.url}/{style}chat/{room}/")
     assert "&lt;b&gt;for the record&lt;/b&gt;" in page.text
 
 
@@ -102,7 +104,7 @@ async def test_attributes_survive_until_the_client_closes(target: Target, style:
 @asynccontextmanager
 async def visitor(target: Target) -> AsyncIterator[httpx.AsyncClient]:
     """A client that has loaded a page and so may send forms."""
-    async with httpx.AsyncClient(base_url=target.url, timeout=PATIENCE, trust_env=False) as client:
+    async with http_client(base_url=target.url, timeout=PATIENCE) as client:
         await client.get("/tasks/")
         client.headers["X-CSRFToken"] = client.cookies["csrftoken"]
         yield client

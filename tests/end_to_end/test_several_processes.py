@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.fleet import TARGETS, Fleet
+from tests.servers import IMPATIENCE
 
 from .conftest import manage
 from .talking import hear, members, nothing, say
@@ -53,7 +54,7 @@ async def test_clients_go_on_talking_when_the_backend_is_restarted(
 async def test_what_is_said_while_the_backend_is_down_arrives_later(fleet: Fleet, room: str) -> None:
     target = fleet.targets["pushpin-gunicorn"]
     async with members([target.url] * 2, f"/ws/chat/{room}/") as (first, second):
-        target.backend.stop()
+        target.backend.stop(grace=IMPATIENCE)
         try:
             await say(first, "into the void")
         finally:

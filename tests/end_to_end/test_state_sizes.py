@@ -26,6 +26,7 @@ from .swarm import (
     Site,
     Sites,
     crowd,
+    either,
     fresh,
     named,
     plans,
@@ -35,8 +36,10 @@ from .swarm import (
 )
 
 SIZES = {"1 kB": 1_000, "10 kB": 10_000, "1 MB": 1_000_000}
+#: Processes of gunicorn, each of which imports the site when it starts: with two, batches move between them as well.
+WORKERS = either(2, 3)
 PLANS = [
-    Plan(proxy, server, workers=3 if server == "gunicorn" else 1)
+    Plan(proxy, server, workers=WORKERS if server == "gunicorn" else 1)
     for proxy in ("pushpin", "embedded")
     for server in ("gunicorn", "uvicorn")
 ]

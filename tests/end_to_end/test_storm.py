@@ -37,13 +37,13 @@ from .swarm import (
 )
 
 #: Members of a burst, and how many events each of three processes sends.
-STORMED, SHARES = either(30, 200), (17, 17, 16)
+STORMED, SHARES = either(20, 200), (17, 17, 16)
 #: Callbacks without an event that a member may get while it is new.
 SECOND_LOOKS = 5
 #: How often the backend is restarted under its members.
 RESTARTS = either(1, 10)
 #: Members that one event reaches.
-MANY = either(150, 1000)
+MANY = either(100, 1000)
 
 
 @pytest.fixture(scope="module")
@@ -70,10 +70,8 @@ async def test_each_member_handles_each_event_of_a_burst_once_and_in_order(site:
     async with crowd(at_once=40) as clients, AsyncExitStack() as stack:
         await clients.ramp(lambda number: clients.open(site, OWN[number % 2], named(number), [group]), range(STORMED))
         await clients.each(welcomed)
-        streams = [
-            await stack.enter_async_context(Stream(site, group, f"process-{number}", count=count))
-            for number, count in enumerate(SHARES)
-        ]
+        waiting = [Stream(site, group, f"process-{number}", count=count) for number, count in enumerate(SHARES)]
+        streams = await asyncio.gather(*map(stack.enter_async_context, waiting))
         before = site.called_back()
         begun = time.monotonic()
         for stream in streams:
@@ -91,7 +89,7 @@ async def test_each_member_handles_each_event_of_a_burst_once_and_in_order(site:
         assert max(called[client.name] for client in clients) <= len(sent) + SECOND_LOOKS
 
 
-@pytest.mark.parametrize("site", plans(PUSHPIN, UNLIMITED), indirect=True)
+@pytest.mark.parametrize("site", plans(PUSHPIN, *either([], [UNLIMITED])), indirect=True)
 async def test_one_event_reaches_all_of_many_members_and_costs_no_connection(site: Site) -> None:
     group = fresh("many")
     async with crowd(at_once=40) as clients:

@@ -13,7 +13,6 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from django.contrib.staticfiles.management.commands.runserver import Command as StaticRunserver
@@ -27,6 +26,7 @@ from grip_consumers.embedded import EmbeddedProxy
 from grip_consumers.embedded.server import DevelopmentServer
 from grip_consumers.management.commands import runserver
 from grip_consumers.testing.processes import ServerProcess, running
+from tests.clients import http_client
 
 ROOT = Path(__file__).parent.parent.parent
 PATIENCE = 20.0
@@ -140,7 +140,7 @@ async def test_one_port_has_pages_static_files_and_websockets_that_other_process
 ) -> None:
     with serve("0", "--noreload") as process:
         port = port_of(process)
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+        async with http_client(base_url=f"http://127.0.0.1:{port}") as client:
             assert (await client.get("/")).text == "a page"
             assert (await client.get("/static/style.css")).text == "body {}"
         async with connect(f"ws://127.0.0.1:{port}/ws/") as websocket:
@@ -183,7 +183,7 @@ async def test_a_changed_file_ends_the_connections_promptly_and_starts_anew(proj
             assert websocket.close_code == 1012
         process.wait_until(lambda: process.log().count("development server at") == 2, what="the reload")
         process.wait_until(lambda: port_of(process) != first, what="the new port")
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with http_client() as client:
             assert (await client.get(f"http://127.0.0.1:{port_of(process)}/")).text == "a page"
         assert told(project) == b"OPEN\r\nDISCONNECT\r\n"
         process.interrupt()

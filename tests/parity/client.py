@@ -14,6 +14,8 @@ import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from tests.clients import http_client
+
 #: Seconds to wait for what must come.
 PATIENCE = 5.0
 #: Seconds in which nothing must come. Where a script can, it waits for a later message instead.
@@ -34,7 +36,7 @@ class Client:
         self.url = url
         self.run = uuid.uuid4().hex[:12]
         self.transcript: list[Record] = []
-        self.http = httpx.AsyncClient(base_url=url, timeout=PATIENCE, trust_env=False)
+        self.http = http_client(base_url=url, timeout=PATIENCE)
 
     def record(self, *entry: Any) -> None:
         self.transcript.append(tuple(self._anonymous(value) for value in entry))

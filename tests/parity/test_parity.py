@@ -1,6 +1,7 @@
 """Each script is run against Channels and against the migrated site: what the clients saw must be equal.
 
-Some of them also against the site as it was, consumers of Channels behind a proxy; with `GRIP_TESTS_LONG=1` all.
+Some of them also against the site as it was, consumers of Channels behind a proxy. With `GRIP_TESTS_LONG=1` all are,
+and each script is run on all of the migrated site's four ways; without, on two that have nothing in common.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import difflib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -70,6 +72,9 @@ NOT_YET: dict[str, tuple[str, str]] = {}
 
 LONG = os.environ.get("GRIP_TESTS_LONG", "") not in {"", "0"}
 
+#: Each of the proxies and each of the servers, by turns in the one and in the other combination.
+PAIRS = (("embedded-uvicorn", "pushpin-gunicorn"), ("embedded-gunicorn", "pushpin-uvicorn"))
+
 #: What is left to genuine classes of Channels in another way than to ours, each at least once.
 OF_GENUINE = {
     "a_handler_that_fails_for_all_ends_all",
@@ -82,6 +87,15 @@ OF_GENUINE = {
 
 def every(chosen: Sequence[Behaviour] = BEHAVIOURS) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("behaviour", chosen, ids=lambda behaviour: behaviour.name)
+
+
+def by_ways() -> list[Any]:
+    """The behaviours with the targets on which each is shown."""
+    return [
+        pytest.param(behaviour, name, id=f"{name}-{behaviour.name}")
+        for number, behaviour in enumerate(BEHAVIOURS)
+        for name in (TARGETS if LONG else PAIRS[number % 2])
+    ]
 
 
 async def transcript(behaviour: Behaviour, url: str) -> list[Record]:
@@ -115,8 +129,7 @@ async def test_channels_shows_the_behaviour(behaviour: Behaviour, references: Re
     assert seen[-1][0] != "script stopped"
 
 
-@every()
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize(("behaviour", "name"), by_ways())
 async def test_the_migrated_site_shows_the_same(
     behaviour: Behaviour, name: str, references: References, fleet: Fleet, request: pytest.FixtureRequest
 ) -> None:

@@ -1,4 +1,7 @@
-"""The servers of this folder's suite: one project behind four ways in, which share a database and all proxies."""
+"""The servers of this folder's suite: one project behind four ways in, which share a database and all proxies.
+
+`GRIP_TESTS_LONG=1` tests all four of them, the short form two.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
+from tests.end_to_end.swarm import either
 from tests.fleet import TARGETS, Fleet, Project, Target
 from tests.servers import ROOT, environment
 
@@ -38,9 +42,13 @@ def applications_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fle
         yield started
 
 
-@pytest.fixture(params=TARGETS)
+#: Each of the proxies and each of the servers is among those of the short form.
+WAYS = either(("embedded-uvicorn", "pushpin-gunicorn"), TARGETS)
+
+
+@pytest.fixture(params=WAYS)
 def way(request: pytest.FixtureRequest, applications_fleet: Fleet) -> Iterator[Target]:
-    """Each of the ways in; what its backend printed is shown when the test fails."""
+    """Each of these ways in; what its backend printed is shown when the test fails."""
     found = applications_fleet.targets[request.param]
     found.mark()
     yield found

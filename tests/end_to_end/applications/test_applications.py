@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
 
+from tests.clients import http_client
 from tests.end_to_end.talking import PATIENCE
 from tests.fleet import Target
 
@@ -27,7 +28,7 @@ def named(what: str) -> str:
 @asynccontextmanager
 async def person(way: Target, name: str) -> AsyncIterator[tuple[httpx.AsyncClient, str]]:
     """Somebody who is signed in, and the number that the site knows them by."""
-    async with httpx.AsyncClient(base_url=way.url, timeout=PATIENCE, trust_env=False) as client:
+    async with http_client(base_url=way.url, timeout=PATIENCE) as client:
         answer = await client.get(f"/sign-in/{name}/")
         yield client, str(answer.json()["pk"])
 
@@ -84,7 +85,7 @@ async def test_djangochannelsrestframework_creates_reads_changes_and_deletes(way
 async def test_djangochannelsrestframework_observes_a_model_and_an_instance(way: Target) -> None:
     text = named("comment")
     async with (
-        httpx.AsyncClient(base_url=way.url, timeout=PATIENCE, trust_env=False) as page,
+        http_client(base_url=way.url, timeout=PATIENCE) as page,
         socket(way, "/comments/") as watching,
         socket(way, "/comments/") as writing,
     ):
@@ -146,7 +147,7 @@ async def test_django_channels_broadcast_notifies_everybody_and_one(way: Target)
 
 async def test_turbo_django_streams_what_a_page_appends(way: Target) -> None:
     said = named("news")
-    async with httpx.AsyncClient(base_url=way.url, timeout=PATIENCE, trust_env=False) as page:
+    async with http_client(base_url=way.url, timeout=PATIENCE) as page:
         signed = (await page.get("/stream/")).json()["signed"]
         async with socket(way, "/turbo/") as connection:
             await ask(connection, type="subscribe", signed_channel_name=signed)

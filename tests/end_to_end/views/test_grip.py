@@ -12,13 +12,14 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from tests.clients import http_client
 from tests.end_to_end.talking import PATIENCE, SILENCE, socket
 from tests.fleet import Fleet, Target
 
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(timeout=PATIENCE, trust_env=False) as made:
+    async with http_client(timeout=PATIENCE) as made:
         yield made
 
 

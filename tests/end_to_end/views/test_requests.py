@@ -13,6 +13,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
+from tests.clients import http_client
 from tests.end_to_end.talking import PATIENCE
 from tests.fleet import Target
 
@@ -62,7 +63,7 @@ async def by_http(client: httpx.AsyncClient, method: str, url: str, data: Any = 
 @asynccontextmanager
 async def browser(way: Target) -> AsyncIterator[httpx.AsyncClient]:
     """A client that is logged in."""
-    async with httpx.AsyncClient(base_url=way.url, timeout=PATIENCE, trust_env=False) as client:
+    async with http_client(base_url=way.url, timeout=PATIENCE) as client:
         response = await client.get(f"/requests/enter/{NAME}/")
         assert response.text == "entered"
         yield client
@@ -102,7 +103,7 @@ async def test_a_viewset_answers_a_message_as_it_answers_http(way: Target, path:
 
 async def test_nobody_is_denied_as_by_http_and_no_error_ends_the_connection(way: Target, path: str) -> None:
     teams = f"/requests/{way.name}/teams/"
-    async with httpx.AsyncClient(base_url=way.url, timeout=PATIENCE, trust_env=False) as client:
+    async with http_client(base_url=way.url, timeout=PATIENCE) as client:
         denied = await by_http(client, "POST", teams, {"name": "x"})
     assert denied == (403, {"detail": "Authentication credentials were not provided."})
     async with socket(way, path) as connection:

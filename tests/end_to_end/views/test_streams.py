@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
+from tests.clients import http_client
 from tests.end_to_end.swarm import either
 from tests.end_to_end.talking import PATIENCE, socket
 from tests.fleet import Target
@@ -67,7 +68,7 @@ async def events(way: Target, names: str, last_id: str = "") -> AsyncIterator[So
 
 
 def client() -> httpx.AsyncClient:
-    return httpx.AsyncClient(timeout=PATIENCE, trust_env=False)
+    return http_client(timeout=PATIENCE)
 
 
 async def say(way: Target, name: str, *texts: str) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from tests.clients import http_client
 from tests.end_to_end.talking import PATIENCE, socket
 from tests.fleet import Target
 
@@ -33,7 +33,7 @@ async def test_the_readmes_examples_run_as_printed(way: Target) -> None:
         for message in ("ONE", "Two", "three"):
             await lower.send(message)
         assert await hear(lower, 3) == ["one", "two", "three"]
-    async with httpx.AsyncClient(timeout=PATIENCE, trust_env=False) as client:
+    async with http_client(timeout=PATIENCE) as client:
         assert (await client.get(f"{way.url}/websocket/lower/?message=HELLO")).text == "hello"
         assert (await client.get(f"{way.url}/websocket/once/")).status_code == 400
         assert (await client.post(f"{way.url}/websocket/loud/")).status_code == 403
