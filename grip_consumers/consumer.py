@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from asgiref.sync import async_to_sync
 
@@ -56,13 +56,16 @@ class AsyncConsumer:
             return
         self.scope = scope
         self.channel_layer = get_channel_layer(self.channel_layer_alias)
+        timers: list[Callable[[], Awaitable[Message]]] = []
+        if scope["type"] == "websocket" and ticking.applies(type(self)):
+            timer = ticking.Timer(receive, send)
+            receive, send, timers = timer.receive, timer.send, [functools.partial(timer.wait, self)]
         sources: list[Callable[[], Awaitable[Message]]] = [receive]
         if self.channel_layer is not None:
             self.channel_name = await self.channel_layer.new_channel()
             self.channel_receive = functools.partial(self.channel_layer.receive, self.channel_name)
             sources.append(self.channel_receive)
-        if scope["type"] == "websocket" and ticking.applies(type(self)):
-            sources.append(functools.partial(ticking.wait, self))
+        sources += timers
         self.base_send = async_to_sync(send) if self._sync else send
         try:
             await await_many_dispatch(sources, self.dispatch)
@@ -84,7 +87,7 @@ class AsyncConsumer:
 
     async def grip_tick(self, message: Message) -> None:
         """Handle `grip.tick`: call the consumer's `tick`."""
-        await cast(Any, self).tick()
+        await ticking.call(self, message)
 
     async def send(self, message: Message) -> None:
         """Send one ASGI message."""
@@ -118,7 +121,7 @@ class SyncConsumer(AsyncConsumer):
 
     def grip_tick(self, message: Message) -> None:  # type: ignore[override]
         """Handle `grip.tick`: call the consumer's `tick`."""
-        cast(Any, self).tick()
+        ticking.call_now(self, message)
 
     def send(self, message: Message) -> None:  # type: ignore[override]
         """Send one ASGI message."""

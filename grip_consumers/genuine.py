@@ -35,7 +35,7 @@ from grip_consumers.registry import register
 from grip_consumers.running import RestoredScope, application_of, arrive, refuse_slots
 from grip_consumers.types import ASGIApplication, Message, Receive, Scope, Send
 
-__all__ = ["find_routed", "fit", "is_no_route", "unwrapped"]
+__all__ = ["find_routed", "fit", "is_no_route", "parts", "unwrapped"]
 
 _lock = threading.Lock()
 _CONSUMER, _MARK = "channels.consumer", "_grip_fits"
@@ -83,8 +83,8 @@ def _fit_consumer(cls: Any) -> None:
             register(type(self))
             await arrive(batch, self, scope, receive, unwrapped(send))
             return
-        with _Ticking(self, scope, receive) as heard:
-            await directly(self, scope, heard, send)
+        with _Ticking(self, scope, receive, send) as ticked:
+            await directly(self, scope, ticked.receive, ticked.send)
 
     @classmethod  # type: ignore[misc]
     @functools.wraps(cls.as_asgi.__func__)
@@ -111,10 +111,10 @@ def _attach(consumer: Any, batch: Batch) -> None:
 
 def _fit_ticks(async_class: Any, sync_class: Any) -> None:
     async def grip_tick(self: Any, message: Message) -> None:
-        await self.tick()
+        await ticking.call(self, message)
 
     def grip_tick_now(self: Any, message: Message) -> None:
-        self.tick()
+        ticking.call_now(self, message)
 
     async_class.tick_interval = None
     # Asked of an instance, it must not be its __getattr__ that answers.
@@ -124,17 +124,23 @@ def _fit_ticks(async_class: Any, sync_class: Any) -> None:
 
 
 class _Ticking:
-    """What a consumer hears that a server drives: the server's messages, and its ticks. Cleared up by a with block."""
+    """What a consumer hears that a server drives: the server's messages, and its ticks. Cleared up by a with block.
 
-    def __init__(self, consumer: Any, scope: Scope, receive: Receive) -> None:
-        self._plain = receive
-        self._sources: list[Receive] = [receive]
+    Attributes:
+        receive, send: what the consumer is to use; the server's own where nothing ticks.
+    """
+
+    def __init__(self, consumer: Any, scope: Scope, receive: Receive, send: Send) -> None:
+        self.receive, self.send = receive, send
+        self._sources: list[Receive] = []
         if scope.get("type") == "websocket" and ticking.applies(type(consumer)):
-            self._sources.append(functools.partial(ticking.wait, consumer))
+            timer = ticking.Timer(receive, send)
+            self.receive, self.send = self._receive, timer.send
+            self._sources = [timer.receive, functools.partial(timer.wait, consumer)]
         self._waiting: dict[int, asyncio.Future[Message]] = {}
 
-    def __enter__(self) -> Receive:
-        return self._receive if len(self._sources) > 1 else self._plain
+    def __enter__(self) -> _Ticking:
+        return self
 
     def __exit__(self, *details: object) -> None:
         for task in self._waiting.values():
@@ -203,10 +209,10 @@ def find_routed(application: Any) -> None:
         if isinstance(cls, type):
             register(cls)
         else:
-            waiting.extend(_parts(found))
+            waiting.extend(parts(found))
 
 
-def _parts(found: Any) -> Iterator[Any]:
+def parts(found: Any) -> Iterator[Any]:
     """What it is made of, as far as that may be, or hold, an application."""
     if isinstance(found, dict):
         held = list(found.values())

@@ -13,17 +13,37 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
+from types import FunctionType, MethodType
 from typing import Any
+
+from asgiref.sync import AsyncToSync, iscoroutinefunction
 
 from grip_consumers.batch import Batch, milliseconds
 from grip_consumers.protocol.control import send_delayed
-from grip_consumers.types import Message
+from grip_consumers.types import Message, Receive, Send
 
-__all__ = ["SHORTEST", "applies", "arrange", "check", "concerns", "deliver", "interval_of", "is_due", "wait"]
+__all__ = [
+    "SHORTEST",
+    "Timer",
+    "applies",
+    "arrange",
+    "call",
+    "call_now",
+    "check",
+    "concerns",
+    "deliver",
+    "hurried",
+    "interval_of",
+    "is_due",
+]
 
 #: Seconds; no proxy keeps a shorter Keep-Alive-Interval.
 SHORTEST = 20
+#: The Connection-Ids of those whose next tick is due at once, whatever the clock says: how tests let time pass.
+hurried: set[str] = set()
 #: Milliseconds by which a batch may be early: proxies count in seconds and are not exact (Pushpin's timers are early by
 #: up to 5 %), and another host's clock may have said when the tick is due.
 _EARLY = 1_000
@@ -31,32 +51,84 @@ _EARLY = 1_000
 _LOOK = 1.0
 
 
-def applies(cls: type[Any]) -> bool:
-    """Whether `cls` defines a tick: a method of that name that takes no argument. With one it handles group events."""
-    key: Any = cls
-    return _applies(key)
+# The consumer's class -----------------------------------------------------------------------------------------
+
+
+def applies(cls: Any) -> bool:
+    """Whether the class defines a tick: what can be called without an argument. With one it handles group events."""
+    return hasattr(cls, "grip_tick") and _takes(cls, 0)
+
+
+def check(cls: Any) -> None:
+    """Raises ValueError for an interval that no proxy keeps, TypeError for a `tick` that cannot be called."""
+    tick = getattr(cls, "tick", None)
+    # A number or a property is something of the project's own.
+    if not callable(tick) or cls.tick_interval is None:
+        return
+    if applies(cls):
+        interval_of(cls)
+        _check_kind(cls)
+    elif not _takes(cls, 1):
+        raise TypeError(
+            f"{cls.__qualname__}.tick must be a method that takes nothing but self, as {cls.__qualname__} has a "
+            f"tick_interval, not {tick!r}. What is no tick needs another name; without a tick_interval it may keep it."
+        )
+
+
+def _check_kind(cls: Any) -> None:
+    function = _callable_of(cls)[0]
+    is_coroutine = iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__)
+    # What a decorator has made of a function may return a coroutine, whatever it looks like.
+    is_plain = isinstance(inspect.getattr_static(cls, "tick"), FunctionType) and not hasattr(function, "__wrapped__")
+    if is_coroutine if cls._sync else (is_plain and not is_coroutine):
+        kinds = ("a synchronous", "an ordinary function") if cls._sync else ("an asynchronous", "a coroutine function")
+        raise TypeError(f"{cls.__qualname__}.tick must be {kinds[1]}, as {cls.__qualname__} is {kinds[0]} consumer.")
 
 
 @lru_cache(maxsize=1024)
-def _applies(cls: Any) -> bool:
-    method = inspect.getattr_static(cls, "tick", None)
-    if not inspect.isfunction(method) or not hasattr(cls, "grip_tick"):
-        return False
+def _takes(cls: Any, count: int) -> bool:
+    """Whether `tick` of an instance can be called with so many arguments."""
+    function, given = _callable_of(cls)
+    return function is not None and _accepts(function, given + count)
+
+
+def _callable_of(cls: Any) -> tuple[Any, int]:
+    """What `tick` of an instance calls, and how many arguments it has been given by then; (None, 0) if it cannot be."""
+    found = inspect.getattr_static(cls, "tick", None)
+    if isinstance(found, staticmethod):
+        return found.__func__, 0
+    if not callable(found) and hasattr(type(found), "__get__"):
+        # A class method or a partial one; a property stays what it is.
+        with suppress(Exception):
+            found = cls.tick
+    if isinstance(found, type) or not callable(found):
+        return None, 0
+    is_method = hasattr(type(found), "__get__") and not isinstance(found, MethodType)
+    return found, int(is_method)
+
+
+def _accepts(function: Callable[..., Any], count: int) -> bool:
+    """Whether it can be called with so many arguments; what hands on whatever it gets says so by what it wraps."""
+    signature = _signature(function)
+    if signature is None:
+        return True
+    inner = function.awaitable if isinstance(function, AsyncToSync) else getattr(function, "__wrapped__", None)
+    if inner is not None and any(p.kind is p.VAR_POSITIONAL for p in signature.parameters.values()):
+        return _accepts(inner, count)
     try:
-        inspect.signature(method).bind(None)
+        signature.bind(*[None] * count)
     except TypeError:
         return False
     return True
 
 
-def check(cls: type[Any]) -> None:
-    """Raises ValueError for an interval that no proxy keeps, TypeError for a `tick` that cannot be called."""
-    if not applies(cls) or interval_of(cls) is None:
-        return
-    is_coroutine = inspect.iscoroutinefunction(cls.tick)
-    if is_coroutine == cls._sync:
-        kinds = ("a synchronous", "an ordinary function") if cls._sync else ("an asynchronous", "a coroutine function")
-        raise TypeError(f"{cls.__qualname__}.tick must be {kinds[1]}, as {cls.__qualname__} is {kinds[0]} consumer.")
+def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
+    """None for what is not written in Python and does not tell."""
+    # An object that binds itself is taken for a builtin one, unless it is asked by its method.
+    for found in (function, function.__call__):  # type: ignore[operator]
+        with suppress(TypeError, ValueError):
+            return inspect.signature(found, follow_wrapped=False)
+    return None
 
 
 def interval_of(consumer: Any) -> int | None:
@@ -77,6 +149,24 @@ def interval_of(consumer: Any) -> int | None:
     return interval
 
 
+async def call(consumer: Any, message: Message) -> None:
+    """Handle the event of a tick: an asynchronous consumer's is called. Raises TypeError for one of the other kind."""
+    if not _is_late(consumer, message):
+        called = consumer.tick()
+        if not inspect.isawaitable(called):
+            raise TypeError(f"{type(consumer).__qualname__}.tick must return what can be awaited, not {called!r}.")
+        await called
+
+
+def call_now(consumer: Any, message: Message) -> None:
+    """Handle the event of a tick: a synchronous consumer's is called. Raises TypeError for one of the other kind."""
+    if not _is_late(consumer, message):
+        called = consumer.tick()
+        if inspect.iscoroutine(called):
+            called.close()
+            raise TypeError(f"{type(consumer).__qualname__}.tick must not return a coroutine: nobody awaits it here.")
+
+
 # With a proxy -------------------------------------------------------------------------------------------------
 
 
@@ -85,19 +175,23 @@ def is_due(batch: Batch) -> bool:
     inbox = batch.inbox
     if not inbox.tick or inbox.closing or batch.exchange.parting:
         return False
-    return milliseconds() >= inbox.tick - _EARLY
+    return batch.request.connection_id in hurried or milliseconds() >= inbox.tick - _EARLY
 
 
 def deliver(batch: Batch) -> None:
     """Have the batch call the tick, behind its mail and before its frames."""
     batch.ticked = True
-    batch.deliver(_message())
+    hurried.discard(batch.request.connection_id)
+    batch.deliver({"type": "grip.tick"})
 
 
 def concerns(batch: Batch) -> bool:
     """Whether `arrange` has something to do."""
     consumer = batch.consumer
-    return consumer is not None and applies(type(consumer)) and bool(batch.inbox.tick or consumer.tick_interval)
+    if consumer is None or not applies(type(consumer)):
+        return False
+    # Anything but None is an interval, or has to be told that it is none.
+    return bool(batch.inbox.tick) or consumer.tick_interval is not None
 
 
 def arrange(batch: Batch) -> list[int]:
@@ -128,17 +222,58 @@ def arrange(batch: Batch) -> list[int]:
 # Without ------------------------------------------------------------------------------------------------------
 
 
-async def wait(consumer: Any) -> Message:
-    """Return the tick's event when it is due, of a consumer that an ordinary server serves. Raises as `interval_of`."""
-    now = asyncio.get_running_loop().time
-    begun = now()
-    while True:
-        interval = interval_of(consumer)
-        remaining = _LOOK if interval is None else begun + interval - now()
-        if remaining <= 0:
-            return _message()
-        await asyncio.sleep(min(remaining, _LOOK))
+class Timer:
+    """The ticks of a consumer that an ordinary server serves: from the accept until either side has closed.
+
+    Args:
+        receive, send: the server's; the consumer is to use those of the timer, which learns by them what happens.
+
+    It does not keep the consumer, which keeps it: so it is freed as soon as it has ended.
+    """
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+        #: When it was accepted; None while it is not open.
+        self._opened: float | None = None
+
+    async def receive(self) -> Message:
+        """The server's next message."""
+        message = await self._receive()
+        if message.get("type") == "websocket.disconnect":
+            self._opened = None
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Send one message to the server."""
+        if message.get("type") == "websocket.close":
+            self._opened = None
+        await self._send(message)
+        if message.get("type") == "websocket.accept":
+            self._opened = _seconds()
+
+    async def wait(self, consumer: Any) -> Message:
+        """Return the event of the consumer's tick when it is due. Raises as `interval_of`."""
+        begun = _seconds()
+        while True:
+            interval, remaining = interval_of(consumer), _LOOK
+            if interval is not None and self._opened is not None:
+                remaining = max(begun, self._opened) + interval - _seconds()
+                if remaining <= 0:
+                    return {"type": "grip.tick", "timer": self}
+            await asyncio.sleep(min(remaining, _LOOK))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has been accepted, and neither side has closed."""
+        return self._opened is not None
 
 
-def _message() -> Message:
-    return {"type": "grip.tick"}
+def _is_late(consumer: Any, message: Message) -> bool:
+    """Whether nothing is to tick any more: a handler may have been at work since the tick was due."""
+    timer = message.get("timer")
+    return isinstance(timer, Timer) and (not timer.is_open or consumer.tick_interval is None)
+
+
+def _seconds() -> float:
+    return asyncio.get_running_loop().time()

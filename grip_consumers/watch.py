@@ -206,7 +206,9 @@ def _left_by(task: asyncio.Task[Any]) -> Batch | None:
     if (get_context := getattr(task, "get_context", None)) is not None:
         return batch_of(get_context())
     # Before Python 3.12 a task does not give its context away: those that run a method of a consumer are found.
+    # No other frame is asked for its variables: what it has given away it keeps alive until it ends.
     frame = getattr(task.get_coro(), "cr_frame", None)
-    consumer = frame.f_locals.get("self") if frame is not None else None
-    found = getattr(consumer, "__dict__", {}).get("_grip_batch")
+    if frame is None or frame.f_code.co_varnames[:1] != ("self",):
+        return None
+    found = getattr(frame.f_locals.get("self"), "__dict__", {}).get("_grip_batch")
     return found if isinstance(found, Batch) else None

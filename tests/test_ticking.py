@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import gc
 import logging
+import re
+import time
+import weakref
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import pytest
-from asgiref.sync import async_to_sync
+from asgiref.sync import async_to_sync, sync_to_async
 
-from grip_consumers import conf, identity, ticking
+from grip_consumers import conf, genuine, identity, ticking
+from grip_consumers.db import database_sync_to_async
 from grip_consumers.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
 from grip_consumers.layers import get_channel_layer
 from grip_consumers.protocol import Close, Disconnect, Open, Ping, Pong, Text
@@ -133,16 +140,169 @@ def with_event(self, event):
         ({"tick": Counting.tick, "tick_interval": 20}, True),
         ({"tick": lambda self, quietly=False: None}, True),
         ({"tick": with_event, "tick_interval": 0.1}, False),
-        ({"tick": 5, "tick_interval": 0.1}, False),
+        ({"tick": 5}, False),
+        ({"tick": None, "tick_interval": 0.1}, False),
         ({"tick_interval": 0.1}, False),
         ({}, False),
     ],
-    ids=["tick", "with a default", "group handler", "value", "interval alone", "nothing"],
+    ids=["tick", "with a default", "group handler", "value alone", "None", "interval alone", "nothing"],
 )
 def test_only_a_method_without_an_argument_is_a_tick(attributes, expected):
     consumer = type("Some", (WebsocketConsumer,), attributes)
     assert ticking.applies(consumer) is expected
     consumer.as_asgi()
+
+
+def wrapped(function: Any) -> Any:
+    """A decorator that hands on whatever it gets."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return call
+
+
+class Bound:
+    """A decorator that is an object, and binds itself."""
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+
+    def __get__(self, consumer: Any, cls: Any = None) -> Any:
+        return self if consumer is None else functools.partial(self.function, consumer)
+
+    def __call__(self, consumer: Any) -> Any:
+        return self.function(consumer)
+
+
+def send_tick(self: Any, word: str = "tick") -> None:
+    self.send(word)
+
+
+async def send_tick_async(self: Any, word: str = "tick") -> None:
+    await self.send(word)
+
+
+def send_tick_from_a_thread(self: Any) -> None:
+    async_to_sync(self.send)("tick")
+
+
+async def send_what_it_gets(self: Any, *args: Any) -> None:
+    await self.send(f"tick{''.join(args)}")
+
+
+@pytest.mark.parametrize(
+    ("base", "tick"),
+    [
+        (AsyncWebsocketConsumer, database_sync_to_async(send_tick_from_a_thread)),
+        (AsyncWebsocketConsumer, sync_to_async(send_tick_from_a_thread)),
+        (AsyncWebsocketConsumer, wrapped(sync_to_async(send_tick_from_a_thread))),
+        (AsyncWebsocketConsumer, wrapped(send_tick_async)),
+        (AsyncWebsocketConsumer, wrapped(wrapped(send_tick_async))),
+        (AsyncWebsocketConsumer, Bound(send_tick_async)),
+        (AsyncWebsocketConsumer, send_what_it_gets),
+        (AsyncWebsocketConsumer, functools.partialmethod(send_tick_async, "tick")),
+        (WebsocketConsumer, wrapped(send_tick)),
+        (WebsocketConsumer, Bound(send_tick)),
+        (WebsocketConsumer, async_to_sync(sync_to_async(send_tick))),
+    ],
+    ids=[
+        "database_sync_to_async",
+        "sync_to_async",
+        "wrapped sync_to_async",
+        "wrapped coroutine",
+        "wrapped twice",
+        "object",
+        "any arguments",
+        "partialmethod",
+        "wrapped function",
+        "object in a synchronous consumer",
+        "async_to_sync",
+    ],
+)
+def test_whatever_can_be_called_without_an_argument_is_a_tick(site, clock, base, tick):
+    consumer = importable(type("Decorated", (base,), {"tick_interval": 30, "tick": tick}))
+    site.serve(consumer)
+    client = site.opened()
+    clock.now += 30
+    assert texts(client.post()) == ["tick"]
+
+
+def test_a_class_method_and_a_static_one_are_ticks(wsgi_site, clock):
+    called: list[Any] = []
+
+    @importable
+    class OfTheClass(WebsocketConsumer):
+        tick_interval = 30
+
+        @classmethod
+        def tick(cls):
+            called.append(cls)
+
+    @importable
+    class OfNobody(WebsocketConsumer):
+        tick_interval = 30
+
+        @staticmethod
+        def tick():
+            called.append(None)
+
+    for consumer in (OfTheClass, OfNobody):
+        wsgi_site.serve(consumer)
+        client = wsgi_site.opened()
+        clock.now += 30
+        client.post()
+    assert called == [OfTheClass, None]
+
+
+@pytest.mark.parametrize(
+    "tick",
+    [wrapped(with_event), database_sync_to_async(with_event), staticmethod(lambda event: None)],
+    ids=["wrapped", "database_sync_to_async", "static"],
+)
+def test_a_group_handler_is_none_however_it_is_decorated(tick):
+    consumer = type("Some", (AsyncWebsocketConsumer,), {"tick_interval": 0.1, "tick": tick})
+    assert not ticking.applies(consumer)
+    consumer.as_asgi()
+
+
+def with_two(self, event, more):
+    pass
+
+
+@pytest.mark.parametrize("tick", [5, "tick", property(lambda self: None)], ids=["number", "text", "property"])
+def test_what_a_project_calls_tick_and_nobody_can_call_is_left_alone(tick):
+    ticking.check(type("Own", (AsyncWebsocketConsumer,), {"tick_interval": 0.05, "tick": tick}))
+
+
+@pytest.mark.parametrize(
+    "tick",
+    [type("Inner", (), {}), with_two, wrapped(with_two)],
+    ids=["class", "too many arguments", "wrapped, with too many"],
+)
+def test_what_cannot_be_a_tick_is_refused_where_there_is_an_interval(tick):
+    consumer = type("Odd", (AsyncWebsocketConsumer,), {"tick_interval": 30, "tick": tick})
+    with pytest.raises(TypeError, match=r"Odd\.tick must be a method that takes nothing but self, .* not ") as found:
+        consumer.as_asgi()
+    assert repr(tick) in str(found.value)
+    type("Odd", (AsyncWebsocketConsumer,), {"tick": tick}).as_asgi()
+
+
+@pytest.mark.parametrize(
+    ("base", "tick", "expected"),
+    [
+        (AsyncWebsocketConsumer, wrapped(lambda self: None), "Wrong.*tick must return what can be awaited, not None"),
+        (WebsocketConsumer, wrapped(send_tick_async), "Wrong.*tick must not return a coroutine"),
+    ],
+    ids=["async", "sync"],
+)
+def test_a_decorated_tick_of_the_other_kind_is_an_error_of_the_handler(wsgi_site, clock, caplog, base, tick, expected):
+    wsgi_site.serve(importable(type("Wrong", (base,), {"tick_interval": 30, "tick": tick})))
+    client = wsgi_site.opened()
+    clock.now += 30
+    assert client.post().sent == [("close", 1011, "")]
+    assert re.search(expected, caplog.text)
 
 
 # When it is called --------------------------------------------------------------------------------------------
@@ -387,12 +547,27 @@ def test_an_interval_that_is_changed_on_the_consumer_counts_from_then_on(wsgi_si
     assert texts(client.post()) == ["tick 1"]
 
 
-def test_an_interval_that_is_changed_to_one_that_no_proxy_keeps_is_an_error_of_the_handler(wsgi_site, clock, caplog):
-    wsgi_site.serve(Counting)
+@pytest.mark.parametrize("interval", ["0.5", "0", "0.0", "-5", "False", "''"])
+@pytest.mark.parametrize("before", [30, None])
+def test_an_interval_that_is_changed_to_one_that_no_proxy_keeps_is_an_error_of_the_handler(
+    wsgi_site, clock, caplog, interval, before
+):
+    wsgi_site.serve(importable(type("Changing", (Counting,), {"tick_interval": before})))
     client = wsgi_site.opened()
-    assert client.post(Text("interval 0.5")).sent == [("text", "got interval 0.5"), ("close", 1011, "")]
-    assert "Counting" in caplog.text
-    assert "tick_interval must be a whole number of seconds, 20 or more, or None, not 0.5" in caplog.text
+    assert client.post(Text(f"interval {interval}")).sent == [("text", f"got interval {interval}"), ("close", 1011, "")]
+    assert "Changing" in caplog.text
+    expected = f"tick_interval must be a whole number of seconds, 20 or more, or None, not {eval(interval)!r}"
+    assert expected in caplog.text
+
+
+def test_a_tick_that_is_hurried_comes_once_whatever_the_clock_says_and_is_no_other_connections(wsgi_site, clock):
+    wsgi_site.serve(Counting)
+    client, other = wsgi_site.opened(), wsgi_site.opened()
+    ticking.hurried.add(client.connection_id)
+    assert texts(other.post(Text("x"))) == ["got x"]
+    assert texts(client.post(Text("x"))) == ["tick 1", "got x"]
+    assert texts(client.post(Text("y"))) == ["got y"]
+    assert ticking.hurried == set()
 
 
 def test_a_group_that_was_left_is_unsubscribed_from_in_time_and_then_the_tick_alone_sets_the_pace(
@@ -474,18 +649,180 @@ async def test_nothing_but_a_websocket_ticks(quick):
     line.task.cancel()
 
 
-async def test_a_timer_waits_for_an_interval_that_is_set_later(monkeypatch):
-    class Later(AsyncCounting):
-        tick_interval: ClassVar[Any] = None
+@pytest.fixture
+def seconds(monkeypatch):
+    """The time by which an ordinary server's connections tick, in hand."""
+    found = Clock()
+    monkeypatch.setattr(ticking, "_seconds", lambda: found.now)
+    monkeypatch.setattr(ticking, "_LOOK", 0)
+    return found
 
-    monkeypatch.setattr(ticking, "_LOOK", 0.01)
-    consumer = Later()
-    waiting = asyncio.ensure_future(ticking.wait(consumer))
-    await asyncio.sleep(0.05)
-    assert not waiting.done()
-    monkeypatch.setattr(ticking, "SHORTEST", 0)
-    consumer.tick_interval = 0
-    assert await asyncio.wait_for(waiting, 5) == {"type": "grip.tick"}
+
+class Told:
+    """Accepts and closes when it is told to."""
+
+    tick_interval: ClassVar[Any] = 30
+    at_work: ClassVar[list[Callable[[], None]]] = []
+    handled: ClassVar[list[str]] = []
+
+    async def connect(self):
+        pass
+
+    async def tick(self):
+        await self.send("tick")
+
+    async def receive(self, text_data=None, bytes_data=None):
+        await self.handle(text_data)
+        self.handled.append(text_data)
+
+    async def handle(self, text_data):
+        command, _, argument = text_data.partition(" ")
+        if command == "accept":
+            await self.accept()
+        elif command == "close":
+            await self.close(4000)
+        elif command == "interval":
+            self.tick_interval = eval(argument)
+        elif command == "work":
+            for function in self.at_work:
+                function()
+            for _ in range(20):
+                await asyncio.sleep(0)
+            await self.handle(argument)
+
+    async def disconnect(self, code):
+        await self.send("not over for this one")
+
+    async def websocket_disconnect(self, message):
+        await self.disconnect(message["code"])
+
+
+def told_consumer(kind: str) -> type[Any]:
+    if kind == "ours":
+        return type("ToldHere", (Told, AsyncWebsocketConsumer), {})
+    from channels.generic.websocket import AsyncWebsocketConsumer as TheirConsumer
+
+    genuine.fit(now=True)
+    return type("ToldThere", (Told, TheirConsumer), {})
+
+
+@pytest.fixture(params=["ours", "Channels'"])
+async def line(request, seconds, settings):
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "grip_consumers.layers.InMemoryChannelLayer"}}
+    found = Line(told_consumer(request.param))
+    found.incoming.put_nowait({"type": "websocket.connect"})
+    yield found
+    found.task.cancel()
+    await asyncio.gather(found.task, return_exceptions=True)
+
+
+async def say(line: Line, *texts: str) -> list[Any]:
+    """What is sent until all texts have been handled, and whatever is due has had its turn."""
+    for text in (*texts, "done?", "done?", "done?"):
+        before = len(Told.handled)
+        line.incoming.put_nowait({"type": "websocket.receive", "text": text})
+        deadline = time.monotonic() + 20
+        while len(Told.handled) == before and not line.task.done() and time.monotonic() < deadline:
+            await asyncio.sleep(0)
+        # What is due comes between two messages.
+        for _ in range(20):
+            await asyncio.sleep(0)
+    found = []
+    while not line.sent.empty():
+        message = line.sent.get_nowait()
+        found.append(message.get("text", message["type"].partition(".")[2]))
+    return found
+
+
+async def test_a_timer_begins_with_the_accept_behind_an_ordinary_server(line, seconds):
+    seconds.now += 100
+    assert await say(line) == []
+    assert await say(line, "accept") == ["accept"]
+    seconds.now += 29
+    assert await say(line) == []
+    seconds.now += 1
+    assert await say(line) == ["tick"]
+    seconds.now += 29
+    assert await say(line) == []
+    seconds.now += 1
+    assert await say(line) == ["tick"]
+
+
+async def test_a_timer_ends_with_the_close_of_either_side(line, seconds):
+    assert await say(line, "accept", "close") == ["accept", "close"]
+    seconds.now += 100
+    assert await say(line) == []
+
+
+async def test_a_timer_ends_when_the_client_leaves(line, seconds):
+    assert await say(line, "accept") == ["accept"]
+    line.incoming.put_nowait({"type": "websocket.disconnect", "code": 1000})
+    assert await say(line) == ["not over for this one"]
+    seconds.now += 100
+    assert await say(line) == []
+
+
+@pytest.mark.parametrize(("end", "expected"), [("close", ["close"]), ("interval None", [])])
+async def test_a_tick_that_is_due_while_a_handler_ends_them_is_not_called(line, seconds, monkeypatch, end, expected):
+    def pass_time() -> None:
+        seconds.now += 30
+
+    monkeypatch.setattr(Told, "at_work", [pass_time])
+    assert await say(line, "accept") == ["accept"]
+    assert await say(line, f"work {end}") == expected
+
+
+async def test_a_tick_that_is_due_while_a_handler_is_at_work_comes_after_it(line, seconds, monkeypatch):
+    def pass_time() -> None:
+        seconds.now += 100
+
+    monkeypatch.setattr(Told, "at_work", [pass_time])
+    assert await say(line, "accept") == ["accept"]
+    assert await say(line, "work") == ["tick"]
+
+
+async def test_a_timer_follows_an_interval_that_is_changed(line, seconds):
+    assert await say(line, "accept", "interval None") == ["accept"]
+    seconds.now += 100
+    assert await say(line) == []
+    assert await say(line, "interval 200") == []
+    seconds.now += 100
+    assert await say(line) == ["tick"]
+
+
+async def test_an_interval_of_nothing_ends_the_consumer_behind_an_ordinary_server_too(line):
+    await say(line, "accept", "interval 0")
+    with pytest.raises(ValueError, match="tick_interval must be a whole number"):
+        await asyncio.wait_for(line.task, 5)
+
+
+async def test_a_consumer_with_a_timer_is_freed_as_soon_as_it_ends(seconds):
+    made: list[Any] = []
+
+    class Seen(AsyncWebsocketConsumer):
+        tick_interval = 30
+
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            made.append(weakref.ref(self))
+
+        async def tick(self):
+            await self.send("tick")
+
+    gc.collect()
+    gc.disable()
+    try:
+        line = Line(Seen)
+        line.incoming.put_nowait({"type": "websocket.connect"})
+        assert (await line.receive())["type"] == "websocket.accept"
+        seconds.now += 30
+        assert (await line.receive())["text"] == "tick"
+        line.incoming.put_nowait({"type": "websocket.disconnect", "code": 1000})
+        await asyncio.wait_for(line.task, 5)
+        del line
+        assert made[0]() is None
+    finally:
+        gc.enable()
 
 
 # Heartbeat ----------------------------------------------------------------------------------------------------

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
-from unittest import mock
 from weakref import WeakKeyDictionary
 
 from grip_consumers import discovery, ticking
-from grip_consumers.batch import Batch
 from grip_consumers.embedded import control
 from grip_consumers.embedded.backend import Backend
-from grip_consumers.embedded.connection import Connection, Limits
+from grip_consumers.embedded.connection import Connection, Limits, Stage
 from grip_consumers.embedded.effects import Refresh
 from grip_consumers.embedded.handshake import Signer
 from grip_consumers.embedded.hub import Hub
@@ -29,11 +27,11 @@ from grip_consumers.routing.edge import answer_batch
 from grip_consumers.types import ASGIApplication, Message, Receive, Scope, Send
 
 from .backend import TestedDispatcher, split_scope
-from .websocket import WebsocketCommunicator
+from .websocket import WebsocketCommunicator, require_input
 
 __all__ = ["GripCommunicator"]
 
-_FAILED, _ABNORMAL = 1011, 1006
+_ABNORMAL = 1006
 
 
 class GripCommunicator(WebsocketCommunicator):
@@ -58,32 +56,33 @@ class GripCommunicator(WebsocketCommunicator):
         *,
         batch_size: int = 1,
     ) -> None:
-        super().__init__(self._serve, path, headers, subprotocols, spec_version)
-        self._inner = application
-        self._limits = Limits(batch_events=batch_size)
-        self._id = str(uuid.uuid4())
-        self._begun = self._answered = 0
-        self._over = asyncio.Event()
-        self._session: Session | None = None
+        self._line = _Line(application, Limits(batch_events=batch_size))
+        super().__init__(self._line.serve, path, headers, subprotocols, spec_version)
+        self._greeted = False
 
     async def __aenter__(self) -> GripCommunicator:
         return self
 
     async def __aexit__(self, *details: object) -> None:
         """End the application, if it still runs, without a word to it: as a client that is never heard of again."""
-        self.stop(exceptions=False)  # type: ignore[no-untyped-call]
+        self.stop(exceptions=False)
         if self._future is not None:
             with suppress(BaseException):
                 await self._future
 
+    async def send_input(self, message: Message) -> None:
+        """Do what the client does: first `websocket.connect`, then `websocket.receive` and `websocket.disconnect`.
+
+        Raises ValueError for anything else.
+        """
+        require_input(message, "websocket.receive" if self._greeted else "websocket.connect", "websocket.disconnect")
+        self._greeted = True
+        await super().send_input(message)
+
     async def receive_output(self, timeout: float = 1) -> Message:
         """Return the next message for the client; what the application raises is raised at once."""
         if self.output_queue.empty() and not self.future.done():
-            getting = asyncio.ensure_future(self.output_queue.get())
-            await asyncio.wait({getting, self.future}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-            if getting.done():
-                return getting.result()  # type: ignore[no-any-return]
-            getting.cancel()
+            await self._until(lambda: not self.output_queue.empty(), timeout)
             timeout = 0
         if not self.output_queue.empty():
             return self.output_queue.get_nowait()  # type: ignore[no-any-return]
@@ -99,54 +98,129 @@ class GripCommunicator(WebsocketCommunicator):
     async def tick(self, timeout: float = 1) -> None:
         """Let the time pass until the consumer's next `tick`, and return when the batch that brings it is answered.
 
-        Also without a tick it sends an empty batch, as a proxy's keep-alive does. Raises RuntimeError for a
-        connection that is not open.
+        Also without a tick it sends an empty batch, as a proxy's keep-alive does. Raises what the application raises,
+        and RuntimeError for a connection that is not open.
         """
-        if self._session is None or self.future.done():
-            raise RuntimeError("Expected an open connection to tick: call connect() first.")
+        line = self._line
+        # Of two at once, each is a tick of its own.
+        async with line.ticking:
+            await self._raise(timeout)
+            if not line.is_open or self.future.done():
+                raise RuntimeError(
+                    "Expected an open connection to tick: call connect() first, and not after either side has closed."
+                )
+            answered = line.hurry()
+            try:
+                await self._until(answered, timeout)
+            finally:
+                ticking.hurried.discard(line.id)
+            await self._raise(timeout)
+            if not answered() and not self.future.done():
+                raise asyncio.TimeoutError(f"Expected the tick to be handled within {timeout} seconds.")
+
+    def stop(self, exceptions: bool = True) -> None:
+        """End the application without a word to it, and leave the groups at once; nothing happens if it has ended."""
+        # One that could not be made is collected, too.
+        if (line := getattr(self, "_line", None)) is not None:
+            line.end()
+        super().stop(exceptions)  # type: ignore[no-untyped-call]
+
+    async def _raise(self, timeout: float) -> None:
+        """Raise what the application has raised, if anything: it is about to end, or has ended, with that."""
+        if self._line.errors:
+            await self.wait(timeout)  # type: ignore[no-untyped-call]
+
+    async def _until(self, condition: Callable[[], bool], timeout: float) -> None:
+        """Wait until it holds or the application has ended; at most `timeout` seconds."""
+        waiting = asyncio.ensure_future(self._line.until(condition))
+        try:
+            await asyncio.wait({waiting, self.future}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+
+
+class _Line:
+    """A proxy's side of one connection, and all behind it: what runs as the application.
+
+    It knows nothing of its communicator, so that one that a test has dropped is collected, and ends it.
+    """
+
+    def __init__(self, application: ASGIApplication, limits: Limits) -> None:
+        self.id = str(uuid.uuid4())
+        self.ticking = asyncio.Lock()
+        self._inner = application
+        self._limits = limits
+        self._begun = self._answered = 0
+        #: Set when a batch has been answered or something has come for the client.
+        self._changed = asyncio.Event()
+        self._left = False
+        #: What the application has raised, in order.
+        self.errors: list[Exception] = []
+        self._connection: Connection | None = None
+        self._session: Session | None = None
+        self._hub: _LoopHub | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self._connection is not None and self._connection.stage is Stage.OPEN
+
+    def hurry(self) -> Callable[[], bool]:
+        """Have the next batch made at once, and its tick with it. Returns what tells whether it is answered."""
         number = self._begun + 1
-
-        def is_due(batch: Batch) -> bool:
-            if batch.request.connection_id != self._id:
-                return as_it_is(batch)
-            return bool(batch.inbox.tick) and not batch.exchange.parting
-
-        as_it_is = ticking.is_due
-        with mock.patch.object(ticking, "is_due", is_due):
+        ticking.hurried.add(self.id)
+        if self._session is not None:
             self._session.deliver(Refresh())
-            await asyncio.wait_for(self._answer_to(number), timeout)
+        return lambda: self._answered >= number
 
-    async def _answer_to(self, number: int) -> None:
-        while self._answered < number and not self.future.done():
-            self._over.clear()
-            await self._over.wait()
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until it holds: it is asked whenever something has happened."""
+        while not condition():
+            self._changed.clear()
+            await self._changed.wait()
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """What the base class runs as the application: a proxy's side of one connection, and all behind it."""
+    def end(self) -> None:
+        """Hear nothing any more, and leave the hub; the task that serves it is for others to cancel."""
+        if self._connection is not None:
+            self._connection.stage = Stage.DONE
+        hub, self._hub = self._hub, None
+        if hub is not None:
+            hub.leave()
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI application that the communicator runs."""
         handshake, added = split_scope(scope)
         dispatcher = TestedDispatcher(self._inner, added)
-        client = _Client(dispatcher, send)
-        connection = Connection(handshake["headers"], self._id, self._limits)
+        self.errors = dispatcher.errors
+        client = _Client(dispatcher, self._telling(send))
+        self._connection = Connection(handshake["headers"], self.id, self._limits)
         backend = Backend(self._edge(dispatcher), handshake, self._limits.response_bytes)
-        hub = _hub_of(asyncio.get_running_loop())
+        self._hub = _hub_of(asyncio.get_running_loop())
         signer = Signer(discovery.signing_key(), discovery.ISSUER)
-        self._session = Session(connection, backend, hub.hub, signer)
-        hub.enter()
+        self._session = Session(self._connection, backend, self._hub.hub, signer)
+        self._hub.enter()
         try:
-            running = asyncio.ensure_future(self._session.run(handshake, receive, client.send))
-            failed = asyncio.ensure_future(client.failed.wait())
-            try:
-                await asyncio.wait({running, failed}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for task in (running, failed):
-                    task.cancel()
-                await asyncio.gather(running, failed, return_exceptions=True)
+            await _first_of(self._session.run(handshake, self._hearing(receive), client.send), client.failed.wait())
         finally:
-            hub.leave()
-            self._over.set()
-        if dispatcher.errors:
-            raise dispatcher.errors[0]
-        await client.dropped()
+            self.end()
+        if self.errors:
+            raise self.errors[0]
+        if not self._left:
+            await client.dropped()
+
+    def _hearing(self, receive: Receive) -> Receive:
+        async def hear() -> Message:
+            message = await receive()
+            self._left = self._left or message["type"] == "websocket.disconnect"
+            return message
+
+        return hear
+
+    def _telling(self, send: Send) -> Send:
+        async def tell(message: Message) -> None:
+            await send(message)
+            self._changed.set()
+
+        return tell
 
     def _edge(self, dispatcher: TestedDispatcher) -> Any:
         async def edge(scope: Scope, receive: Receive, send: Send) -> None:
@@ -156,9 +230,20 @@ class GripCommunicator(WebsocketCommunicator):
                 await answer_batch(dispatcher, scope, receive, send, None)
             finally:
                 self._answered = number
-                self._over.set()
+                self._changed.set()
 
         return edge
+
+
+async def _first_of(*coroutines: Any) -> None:
+    """Run all until the first of them has ended, and cancel the others."""
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class _Client:

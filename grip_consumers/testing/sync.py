@@ -40,7 +40,7 @@ from grip_consumers.types import ASGIApplication, Message
 
 from .application import _CLOSE, no_op
 from .backend import TestedDispatcher, split_scope
-from .websocket import frame_of, handshake_scope, text_of_json, to_frame
+from .websocket import frame_of, handshake_scope, require_input, text_of_json, to_frame
 
 __all__ = ["SyncCommunicator"]
 
@@ -118,8 +118,9 @@ class SyncCommunicator:
         return text_of_json(self.receive_from(timeout))
 
     def send_input(self, message: Message) -> None:
-        """Do what the client does: `websocket.receive` or `websocket.disconnect`."""
+        """Do what the client does: `websocket.receive` or `websocket.disconnect`. ValueError otherwise."""
         line = self._open()
+        require_input(message, "websocket.receive", "websocket.disconnect")
         self._raise()
         if message["type"] == "websocket.disconnect":
             line.leave(message.get("code", _NO_CODE))
@@ -144,26 +145,32 @@ class SyncCommunicator:
         return not self._wait(line, timeout)
 
     def tick(self) -> None:
-        """Let the time pass until the consumer's next `tick`: an empty batch, as a proxy's keep-alive sends it."""
+        """Let the time pass until the consumer's next `tick`: an empty batch, as a proxy's keep-alive sends it.
+
+        Raises RuntimeError for a connection that is not open.
+        """
         line = self._open()
-
-        def is_due(batch: Any) -> bool:
-            if batch.request.connection_id != line.id:
-                return as_it_is(batch)
-            return bool(batch.inbox.tick) and not batch.exchange.parting
-
-        as_it_is = ticking.is_due
-        with mock.patch.object(ticking, "is_due", is_due):
+        self._raise()
+        if line.connection.stage is not Stage.OPEN:
+            raise RuntimeError("Expected an open connection to tick, got one that was refused or has been closed.")
+        ticking.hurried.add(line.id)
+        try:
             line.connection.tick()
             self._work()
+        finally:
+            ticking.hurried.discard(line.id)
         self._raise()
 
     def disconnect(self, code: int = 1000) -> None:
-        """Close the connection as its client. 1006: the client vanishes."""
+        """Close the connection as its client. 1006: the client vanishes. Doing so again does nothing.
+
+        What was sent before can still be received.
+        """
+        line = self._open()
         try:
             self.send_input({"type": "websocket.disconnect", "code": code})
         finally:
-            self.stop()
+            line.end()
 
     def stop(self) -> None:
         """Forget the connection, without a word to the application; nothing happens if there is none."""

@@ -11,7 +11,7 @@ from grip_consumers.types import ASGIApplication, Message
 
 from .application import ApplicationCommunicator, require
 
-__all__ = ["WebsocketCommunicator", "frame_of", "handshake_scope", "text_of_json", "to_frame"]
+__all__ = ["WebsocketCommunicator", "frame_of", "handshake_scope", "require_input", "text_of_json", "to_frame"]
 
 
 def handshake_scope(
@@ -39,6 +39,17 @@ def to_frame(text_data: str | None, bytes_data: bytes | None) -> Message:
         return {"type": "websocket.receive", "text": text_data}
     require(isinstance(bytes_data, bytes), "The bytes_data argument must be bytes")
     return {"type": "websocket.receive", "bytes": bytes_data}
+
+
+def require_input(message: Message, *kinds: str) -> None:
+    """Raise ValueError for what no client does, as `kinds` list it; for a frame without content, too."""
+    kind = message.get("type")
+    content = message.get("bytes") if message.get("text") is None else message["text"]
+    if kind not in kinds or (kind == "websocket.receive" and not isinstance(content, (str, bytes))):
+        raise ValueError(
+            f"Expected what a client does now, {' or '.join(kinds)}, with text or bytes in a frame; got {message!r}. "
+            "A handler of another type is called when something is sent by the channel layer."
+        )
 
 
 def frame_of(message: Message) -> str | bytes:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,7 +13,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth.models import AnonymousUser, User
 from django.test import AsyncClient, Client, TestCase, override_settings
 
-from grip_consumers import conf
+from grip_consumers import conf, ticking
 from grip_consumers.exceptions import UnkeepableState
 from grip_consumers.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
 from grip_consumers.layers import get_channel_layer
@@ -30,6 +33,13 @@ async def opened(*communicators: GripCommunicator) -> tuple[GripCommunicator, ..
     for communicator in communicators:
         assert (await communicator.connect())[0]
     return communicators
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0)
 
 
 async def texts(communicator: GripCommunicator, count: int) -> list[Any]:
@@ -193,6 +203,166 @@ async def test_a_tick_comes_when_the_test_says_so() -> None:
         await communicator.tick()
 
 
+class Pacing(AsyncWebsocketConsumer):
+    """Ticks, after as many rounds of the event loop as its path says."""
+
+    tick_interval = 20
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        await self.send(text_data)
+
+    async def tick(self) -> None:
+        for _ in range(int(self.scope["path"][1:])):
+            await asyncio.sleep(0)
+        await self.send("tick")
+
+
+async def test_ticks_of_several_at_once_are_one_for_each_and_leave_nothing_behind() -> None:
+    one, two = await opened(*(GripCommunicator(Pacing.as_asgi(), path) for path in ("/5", "/200")))
+    await asyncio.gather(one.tick(), two.tick())
+    assert ticking.hurried == set()
+    for communicator in (one, two):
+        assert await communicator.receive_from() == "tick"
+        await communicator.send_to("no tick with it")
+        assert await communicator.receive_from() == "no tick with it"
+        await communicator.disconnect()
+
+
+async def test_two_ticks_of_one_connection_at_once_are_two() -> None:
+    (communicator,) = await opened(GripCommunicator(Pacing.as_asgi(), "/5"))
+    await asyncio.gather(communicator.tick(), communicator.tick())
+    assert await texts(communicator, 2) == ["tick", "tick"]
+    await communicator.disconnect()
+
+
+async def test_a_tick_without_one_brings_nothing_and_is_not_made_up_for_later() -> None:
+    class Later(Pacing):
+        tick_interval = None
+
+        async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+            self.tick_interval = 20
+            await self.send(text_data)
+
+    (communicator,) = await opened(GripCommunicator(Later.as_asgi(), "/0"))
+    await communicator.tick()
+    for word in "ab":
+        await communicator.send_to(word)
+        assert await communicator.receive_from() == word
+    await communicator.disconnect()
+
+
+async def test_a_tick_that_takes_too_long_is_a_timeout() -> None:
+    class Endless(Pacing):
+        async def tick(self) -> None:
+            await asyncio.Event().wait()
+
+    async with GripCommunicator(Endless.as_asgi(), "/0") as communicator:
+        await communicator.connect()
+        with pytest.raises(asyncio.TimeoutError, match=r"within 0\.01 seconds"):
+            await communicator.tick(0.01)
+
+
+async def test_what_a_tick_raises_is_raised_by_that_call_and_the_next(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL)
+
+    class Failing(Pacing):
+        async def tick(self) -> None:
+            await self.send("before")
+            raise LookupError("at the tick")
+
+    (communicator,) = await opened(GripCommunicator(Failing.as_asgi(), "/0"))
+    for _ in range(2):
+        with pytest.raises(LookupError, match="at the tick"):
+            await communicator.tick()
+    assert await communicator.receive_from() == "before"
+    with pytest.raises(LookupError, match="at the tick"):
+        await communicator.receive_from()
+
+
+async def test_a_connection_that_its_tick_has_closed_ticks_no_more() -> None:
+    class Closing(Pacing):
+        async def tick(self) -> None:
+            await self.close(4000)
+
+    (communicator,) = await opened(GripCommunicator(Closing.as_asgi(), "/0"))
+    await communicator.tick()
+    with pytest.raises(RuntimeError, match="not after either side has closed"):
+        await communicator.tick()
+    assert await communicator.receive_output() == {"type": "websocket.close", "code": 4000}
+    await communicator.disconnect()
+
+
+@pytest.mark.parametrize("calls", [1, 3])
+async def test_who_stops_waiting_for_a_message_takes_none(calls: int) -> None:
+    (communicator,) = await opened(GripCommunicator(Pacing.as_asgi(), "/0"))
+    waiting = [asyncio.ensure_future(communicator.receive_from(timeout=20)) for _ in range(calls)]
+    await asyncio.sleep(0)
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    for word in ("one", "two"):
+        await communicator.send_to(word)
+    assert await texts(communicator, 2) == ["one", "two"]
+    await communicator.disconnect()
+
+
+async def test_who_stops_waiting_when_the_message_is_there_leaves_it_to_the_next() -> None:
+    (communicator,) = await opened(GripCommunicator(Pacing.as_asgi(), "/0"))
+    waiting = asyncio.ensure_future(communicator.receive_from(timeout=20))
+    await communicator.send_to("one")
+    await until(lambda: not communicator.output_queue.empty() or waiting.done())
+    waiting.cancel()
+    found = (await asyncio.gather(waiting, return_exceptions=True))[0]
+    await communicator.send_to("two")
+    expected = ["two"] if found == "one" else ["one", "two"]
+    assert await texts(communicator, len(expected)) == expected
+    await communicator.disconnect()
+
+
+@pytest.mark.parametrize("code", [1000, 1006])
+async def test_who_has_disconnected_receives_nothing_and_may_do_so_again(code: int) -> None:
+    (communicator,) = await opened(GripCommunicator(Pacing.as_asgi(), "/0"))
+    await communicator.disconnect(code)
+    assert await communicator.receive_nothing(0.01)
+    await communicator.send_to("to nobody")
+    await communicator.disconnect(code)
+    assert await communicator.receive_nothing(0.01)
+
+
+FRAME, CONNECT = {"type": "websocket.receive", "text": "a"}, {"type": "websocket.connect"}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"type": "no.such"},
+        {},
+        {"type": "websocket.receive"},
+        {"type": "websocket.receive", "text": None, "bytes": None},
+        {"type": "websocket.receive", "text": 5},
+        CONNECT,
+    ],
+    ids=["type", "no type", "no content", "None", "int", "second connect"],
+)
+async def test_what_no_client_does_is_refused_and_leaves_the_connection_alone(message: dict[str, Any]) -> None:
+    (communicator,) = await opened(GripCommunicator(Pacing.as_asgi(), "/0"))
+    with pytest.raises(ValueError, match=r"websocket\.receive or websocket\.disconnect, with text or bytes") as found:
+        await communicator.send_input(message)
+    assert f"got {message!r}" in str(found.value)
+    for content in ({"text": "a"}, {"text": "b", "bytes": None}):
+        await communicator.send_input({"type": "websocket.receive", **content})
+    assert await texts(communicator, 2) == ["a", "b"]
+    await communicator.disconnect()
+
+
+async def test_a_frame_before_the_handshake_is_refused() -> None:
+    communicator = GripCommunicator(Pacing.as_asgi(), "/0")
+    with pytest.raises(ValueError, match=r"websocket\.connect or websocket\.disconnect"):
+        await communicator.send_input(FRAME)
+    assert await communicator.connect() == (True, None)
+    await communicator.disconnect()
+
+
 async def test_frames_come_one_by_one_or_together() -> None:
     batches: list[list[str]] = []
 
@@ -240,6 +410,43 @@ def test_what_a_test_has_left_open_ends_with_its_loop() -> None:
 
     asyncio.run(careless())
     assert conf.get() == before
+
+
+async def test_one_that_is_stopped_leaves_at_once_and_once_only() -> None:
+    before = conf.get()
+    one, two, three = await opened(member(), member(), member())
+    for _ in range(2):
+        one.stop()
+    assert conf.get() != before
+    await two.send_to("a")
+    assert [await two.receive_from(), await three.receive_from()] == ["a 1", "a 1"]
+    assert one.output_queue.empty()
+    two.stop()
+    three.stop()
+    assert conf.get() == before
+    (after,) = await opened(member())
+    await after.send_to("b")
+    assert await after.receive_from() == "b 1"
+    after.stop()
+    assert conf.get() == before
+
+
+async def test_one_that_is_dropped_is_ended() -> None:
+    before = conf.get(), asyncio.all_tasks()
+    (communicator,) = await opened(member())
+    await communicator.send_to("a")
+    assert await communicator.receive_from() == "a 1"
+    del communicator
+    gc.collect()
+    assert conf.get() == before[0]
+    await until(lambda: asyncio.all_tasks() == before[1])
+
+
+async def test_one_that_could_not_be_made_is_collected_without_a_word(recwarn: pytest.WarningsRecorder) -> None:
+    with pytest.raises(TypeError, match="Expected str"):
+        GripCommunicator(project.routes, 5)  # type: ignore[arg-type]
+    gc.collect()
+    assert [str(warning.message) for warning in recwarn] == []
 
 
 @override_settings(ASGI_APPLICATION="tests.testing.site.application")

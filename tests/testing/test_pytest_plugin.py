@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Callable
@@ -49,6 +50,22 @@ def test_what_is_left_open_is_closed(request: pytest.FixtureRequest) -> None:
     with pytest.raises(StopIteration):
         next(made)
     assert conf.get() == before
+
+
+def test_what_is_left_open_on_a_loop_that_goes_on_is_closed_though_nothing_runs_it() -> None:
+    before = conf.get()
+    loop = asyncio.new_event_loop()
+    made = pytest_plugin._made(GripCommunicator, lambda communicator: communicator.stop(exceptions=False))
+    communicator = next(made)("/ws/rooms/r/", application=project.routes)
+    assert loop.run_until_complete(communicator.connect()) == (True, None)
+    assert conf.get() != before
+    with pytest.raises(StopIteration):
+        next(made)
+    assert conf.get() == before
+    tasks = asyncio.all_tasks(loop)
+    loop.run_until_complete(asyncio.wait(tasks, timeout=PATIENCE))
+    assert asyncio.all_tasks(loop) == set()
+    loop.close()
 
 
 @pytest.mark.parametrize("word", ["first", "second"])

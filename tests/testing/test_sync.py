@@ -13,7 +13,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.db import transaction
 from django.test import TestCase, override_settings
 
-from grip_consumers import conf
+from grip_consumers import conf, ticking
 from grip_consumers.exceptions import UnkeepableState
 from grip_consumers.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
 from grip_consumers.layers import get_channel_layer
@@ -149,6 +149,78 @@ def test_a_tick_comes_when_the_test_says_so() -> None:
         for number in (1, 2):
             communicator.tick()
             assert communicator.receive_from() == f"tick {number}"
+
+
+class Ticking(WebsocketConsumer):
+    tick_interval = 20
+
+    def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        self.send(text_data)
+
+    def tick(self) -> None:
+        if self.scope["path"] == "/fail":
+            raise LookupError("at the tick")
+        if self.scope["path"] == "/close":
+            self.close(4000)
+            return
+        self.send("tick")
+
+
+def test_a_tick_is_that_of_one_connection_and_leaves_nothing_behind() -> None:
+    with opened("/", Ticking.as_asgi()) as one, opened("/", Ticking.as_asgi()) as two:
+        one.tick()
+        assert ticking.hurried == set()
+        assert one.receive_from() == "tick"
+        for communicator in (one, two):
+            communicator.send_to("no tick with it")
+            assert communicator.receive_from() == "no tick with it"
+
+
+def test_what_a_tick_raises_is_raised_by_that_call_and_the_next(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL)
+    with opened("/fail", Ticking.as_asgi()) as communicator:
+        for _ in range(2):
+            with pytest.raises(LookupError, match="at the tick"):
+                communicator.tick()
+
+
+def test_a_connection_that_is_closed_ticks_no_more() -> None:
+    with opened("/close", Ticking.as_asgi()) as communicator:
+        communicator.tick()
+        with pytest.raises(RuntimeError, match="Expected an open connection to tick"):
+            communicator.tick()
+        assert communicator.receive_output() == {"type": "websocket.close", "code": 4000}
+
+
+@pytest.mark.parametrize("code", [1000, 1006])
+def test_who_has_disconnected_receives_what_is_left_and_may_do_so_again(code: int) -> None:
+    with opened("/", Ticking.as_asgi()) as communicator:
+        communicator.send_to("not received yet")
+        for _ in range(2):
+            communicator.disconnect(code)
+        assert communicator.receive_from() == "not received yet"
+        communicator.send_to("to nobody")
+        assert communicator.receive_nothing(0.01)
+        with pytest.raises(TimeoutError, match="got none"):
+            communicator.receive_output(0.01)
+        with pytest.raises(RuntimeError, match="Expected an open connection to tick"):
+            communicator.tick()
+        assert communicator.connect() == (True, None)
+        communicator.send_to("again")
+        assert communicator.receive_from() == "again"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [{"type": "no.such"}, {"type": "websocket.receive"}, {"type": "websocket.connect"}],
+    ids=["type", "no content", "connect"],
+)
+def test_what_no_client_does_is_refused_and_leaves_the_connection_alone(message: dict[str, Any]) -> None:
+    with opened("/", Ticking.as_asgi()) as communicator:
+        with pytest.raises(ValueError, match=r"websocket\.receive or websocket\.disconnect, with text or bytes"):
+            communicator.send_input(message)
+        communicator.send_to("a")
+        assert communicator.receive_from() == "a"
 
 
 def test_who_waits_gets_what_another_thread_sends_at_once() -> None:
