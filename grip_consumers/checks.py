@@ -6,8 +6,12 @@ reach its members, and how each proxy is asked for callbacks.
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextvars import ContextVar
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from django.apps import apps
@@ -15,12 +19,14 @@ from django.conf import settings as django_settings
 from django.core.cache import caches
 from django.core.checks import CheckMessage, Error, Info, Warning, register  # noqa: A004 - Django's name
 from django.core.exceptions import ImproperlyConfigured
+from django.core.management import find_commands
 
 from grip_consumers import command_socket, conf, inspection, refresher
-from grip_consumers.delivery import delivery, group_handlers
+from grip_consumers.delivery import Delivery, delivery, group_handlers
 from grip_consumers.exceptions import PublishError
 from grip_consumers.mailbox.cache import is_process_local, why_unfit
-from grip_consumers.registry import routed_consumers
+from grip_consumers.registry import ROUTE_IT, routed_application, routed_consumers, stream_classes
+from grip_consumers.scan import Finding
 
 __all__ = [
     "TAG",
@@ -28,6 +34,8 @@ __all__ = [
     "check_handlers",
     "check_mailbox",
     "check_refreshes",
+    "check_routing",
+    "check_runserver",
     "check_state_cache",
     "check_websocket_views",
     "listing",
@@ -44,8 +52,8 @@ _TABLES = "grip_consumers.mailbox.tables"
 
 def register_all() -> None:
     """Register the checks with Django; doing so again changes nothing."""
-    of_settings = (check_mailbox, check_state_cache, check_refreshes)
-    for check in (*of_settings, check_handlers, check_consumers, check_websocket_views):
+    of_settings = (check_mailbox, check_state_cache, check_refreshes, check_runserver)
+    for check in (*of_settings, check_routing, check_handlers, check_consumers, check_websocket_views):
         register(TAG)(check)
 
 
@@ -108,7 +116,7 @@ def check_refreshes(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         return []
     if listing.get():
         return list(_ways())
-    if command_socket.is_installed() or not any(not shared for _, shared, _ in _handlers()):
+    if command_socket.is_installed() or all(found.shared for _, _, found in _handlers()):
         return []
     return [_LATE]
 
@@ -141,18 +149,96 @@ def _ways() -> Iterator[CheckMessage]:
             yield Info(f"{name} is asked for callbacks by {way}.", id="grip_consumers.I002")
 
 
-def check_handlers(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """I001, if asked for: how the events of each group handler reach the members."""
-    if not listing.get():
+def check_runserver(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """W005: `manage.py runserver` is ours, which brings a proxy."""
+    own = next((config for config in apps.get_app_configs() if Path(config.path) == _PACKAGE), None)
+    first = next((config for config in apps.get_app_configs() if _brings_runserver(config)), None)
+    if own is None or first is None or first is own or _extends_ours(first) or _serves_both_ways(first):
         return []
     return [
-        Info(f"{name}: {'shared' if shared else 'per connection'}: {reason}.", id="grip_consumers.I001")
-        for name, shared, reason in _handlers()
+        Warning(
+            f"`manage.py runserver` is that of {first.name!r}, behind which no WebSocket reaches a consumer without a "
+            f"proxy of its own: {first.name!r} stands before {own.name!r} in INSTALLED_APPS.",
+            hint=f"Put {own.name!r} before {first.name!r}: its runserver holds WebSockets, and does what the next one "
+            "does besides. 'daphne' is not needed any more.",
+            id="grip_consumers.W005",
+        )
     ]
 
 
-def _handlers() -> Iterator[tuple[str, bool, str]]:
-    """Each group handler of a routed class: its dotted name, whether it is shared, and why."""
+_PACKAGE = Path(__file__).parent
+
+
+def _brings_runserver(config: Any) -> bool:
+    return "runserver" in find_commands(str(Path(config.path) / "management"))
+
+
+def _extends_ours(config: Any) -> bool:
+    """Whether the command of an app is made from ours. Not that of Daphne: its import would have side effects."""
+    if config.name in {"daphne", "django.contrib.staticfiles"}:
+        return False
+    module = f"{config.name}.management.commands.runserver"
+    try:
+        command = import_module(module).Command
+    except (ImportError, AttributeError):
+        # Whoever runs it will see.
+        return False
+    return any(base.__module__ == "grip_consumers.management.commands.runserver" for base in command.__mro__)
+
+
+def _serves_both_ways(config: Any) -> bool:
+    """Whether it is Daphne's, for a project that keeps Channels itself beside this package."""
+    genuine = (other for other in apps.get_app_configs() if other.name == "channels" and Path(other.path) != _PACKAGE)
+    return config.name == "daphne" and any(genuine)
+
+
+def check_routing(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """W006: importing ASGI_APPLICATION leads to the consumers."""
+    path = getattr(django_settings, "ASGI_APPLICATION", None)
+    try:
+        known = bool(routed_consumers() or stream_classes())
+    except ImproperlyConfigured:
+        return []
+    if known or not path or not inspection.takes_websockets(routed_application()):
+        return []
+    return [
+        Warning(
+            f"Importing ASGI_APPLICATION ({path!r}) leads to no consumer. Those that are made when a connection comes "
+            "are unknown to other processes, and what these send to groups does not reach them.",
+            hint=ROUTE_IT,
+            id="grip_consumers.W006",
+        )
+    ]
+
+
+def check_handlers(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """I001, if asked for: how the events of each group handler reach the members.
+
+    Those of an installed library are counted: which of its methods are for events is its own business.
+    """
+    if not listing.get():
+        return []
+    own, counts = [], Counter[tuple[str, str, str]]()
+    for cls, handler, found in _handlers():
+        name, mode = f"{cls.__module__}.{cls.__qualname__}", "shared" if found.shared else "per connection"
+        if library := _library_of_method(cls, handler):
+            counts[name, library, mode] += 1
+        else:
+            own.append(f"{name}.{handler}: {mode}: {found.reason}.")
+    of_libraries = [
+        f"{name}: {mode}: {count} of the methods that it has from the library {library}, if events name them."
+        for (name, library, mode), count in counts.items()
+    ]
+    return [Info(text, id="grip_consumers.I001") for text in (*own, *of_libraries)]
+
+
+def _library_of_method(cls: type[Any], method: str) -> str:
+    owner = next((base for base in cls.__mro__ if method in vars(base)), cls)
+    return inspection.library_of(getattr(sys.modules.get(owner.__module__), "__file__", None) or "")
+
+
+def _handlers() -> Iterator[tuple[type[Any], str, Delivery]]:
+    """Each group handler of a routed class, and how its events reach the members."""
     try:
         classes = routed_consumers()
     except ImproperlyConfigured:
@@ -160,25 +246,39 @@ def _handlers() -> Iterator[tuple[str, bool, str]]:
         return
     for cls in classes:
         for handler in group_handlers(cls):
-            found = delivery(cls, handler)
-            yield f"{cls.__module__}.{cls.__qualname__}.{handler}", found.shared, found.reason
+            yield cls, handler, delivery(cls, handler)
 
 
 def check_consumers(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """W021 to W030: no consumer counts on a process that owns its connection. See `compatibility`."""
+    """W021 to W031: no consumer counts on a process that owns its connection. See `compatibility`."""
     try:
-        found = inspection.findings(routed_consumers(), conf.get().subscription_limit)
+        found = inspection.findings(routed_consumers(), conf.get().subscription_limit, routed_application())
     except ImproperlyConfigured:
         # Nothing is routed.
         return []
     return [
         Warning(
             f"{finding.file}:{finding.line}: {finding.where} {finding.detail}.",
-            hint=f"{finding.rule.why} {finding.rule.cure}",
+            hint=f"{finding.rule.why} {_cure(finding)}",
             id=finding.rule.check_id,
         )
         for finding in found
     ]
+
+
+def _cure(finding: Finding) -> str:
+    """What to do: who uses a library cannot change what is in its code."""
+    library = inspection.library_of(finding.file)
+    if not library or finding.rule.name in _OF_THE_SETUP:
+        return finding.rule.cure
+    return (
+        f"This is in the code of the library {library}: its WebSockets need a server that holds connections, such as "
+        'Daphne. One can serve them beside the proxy: see "Both ways at once" in docs/migration.md.'
+    )
+
+
+#: Rules that a project can keep whatever its libraries do.
+_OF_THE_SETUP = frozenset({"ordinary-layer", "too-many-groups"})
 
 
 def check_websocket_views(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:

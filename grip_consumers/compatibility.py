@@ -121,6 +121,16 @@ _TABLE = (
         "The process that handles the next messages finds the class by its module and name.",
         "Define it at the top level of a module; what a function gave it can be an argument of as_asgi().",
     ),
+    Rule(
+        "W031",
+        "lasting-call",
+        "counts on its `__call__`, or a middleware around it, to run as long as the connection: keeps things in local "
+        "variables there, or does something when the inner application has returned",
+        "Where receive or send is wrapped it runs for each batch, with fresh variables; otherwise for the first batch "
+        "only. Either way it returns at the end of a batch, and exceptions of other batches do not pass it.",
+        "Keep it on `self`, in an overridden dispatch(): that is called for each message, and its exceptions pass it. "
+        "What is due at the end belongs in disconnect(); what a middleware puts into `scope` at connect is kept.",
+    ),
 )
 
 #: The rules by name, in the order of their ids.

@@ -19,7 +19,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured
 
-from grip_consumers import conf, genuine, identity, mailbox, ticking
+from grip_consumers import conf, genuine, identity, mailbox, registry, ticking
 from grip_consumers.batch import Batch, EndOfBatch
 from grip_consumers.db import database_sync_to_async
 from grip_consumers.exceptions import StateError
@@ -33,7 +33,6 @@ from grip_consumers.protocol import (
     State,
     decode,
 )
-from grip_consumers.registry import load_routing
 from grip_consumers.running import PlainDispatch, capture, revive, run_async, run_plain, scope_of
 from grip_consumers.state import ConnectionState, Reference, delete, load, open_token, save, seal_state
 from grip_consumers.types import ASGIApplication
@@ -133,9 +132,12 @@ class Dispatcher:
         batch = job.batch
         application = self._application()
         genuine.fit()
+        known = registry.known() if batch.state is None else None
         # Something other than a consumer may ask for one message more.
         with suppress(EndOfBatch):
             await application(dict(batch.base_scope), batch.receive, batch.send)
+        if known is not None and batch.consumer is not None:
+            registry.note_arrival(type(batch.consumer), known)
         if batch.consumer is None and batch.exchange.state is State.OPEN:
             raise StateError(
                 "The application accepted a WebSocket without a consumer of grip_consumers. Between two batches only "
@@ -214,7 +216,7 @@ class _Job:
                 self._restart(error)
             return False
         # The state names a class, whose module is best imported in the order in which the project does.
-        load_routing()
+        registry.load_routing()
         if isinstance(found, Reference):
             self.reference = found
         else:

@@ -43,7 +43,7 @@ from grip_consumers.naming import (
     user_of,
 )
 from grip_consumers.protocol import BinaryMessage, CloseAction, Item, State, TextMessage
-from grip_consumers.registry import routed_consumers
+from grip_consumers.registry import note_unheard, routed_consumers
 from grip_consumers.running import plain_dispatch
 from grip_consumers.standin import Attempt, current_attempt, make_stand_in, run_once
 from grip_consumers.state.extensions import dotted
@@ -247,6 +247,8 @@ async def send(group: str, message: Message, *, expiry: float = EXPIRY, capacity
     of_streams = []
     if sending.handler is not None and (viewers := await streams.ahandling(sending.handler)):
         of_streams = await streams.prepare(group, sending.handler, message, viewers, expiry=expiry)
+    if not sending.classes and not of_streams:
+        note_unheard(group)
     if sending.published or of_streams:
         if sending.overtakes:
             await asyncio.sleep(_CATCH_UP)

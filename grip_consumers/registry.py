@@ -15,7 +15,21 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-__all__ = ["is_loaded", "load_routing", "register", "register_stream", "routed_consumers", "stream_classes"]
+from grip_consumers.complaints import say_once
+
+__all__ = [
+    "ROUTE_IT",
+    "is_loaded",
+    "known",
+    "load_routing",
+    "note_arrival",
+    "note_unheard",
+    "register",
+    "register_stream",
+    "routed_application",
+    "routed_consumers",
+    "stream_classes",
+]
 
 logger = logging.getLogger("grip_consumers.streams")
 
@@ -53,6 +67,47 @@ def routed_consumers() -> list[type[Any]]:
             f"knows the consumers: set ASGI_APPLICATION to {_PATH}."
         )
     return sorted(classes, key=lambda cls: (cls.__module__, cls.__qualname__))
+
+
+def known() -> frozenset[type]:
+    """The routed classes that any process knows which imports the routing. Raises as `load_routing`."""
+    load_routing()
+    with _lock:
+        return frozenset(_classes)
+
+
+def note_arrival(cls: type, before: frozenset[type]) -> None:
+    """Take note of a class that a connection led to, and warn if it was not among those `known` before it came."""
+    if cls in before:
+        return
+    register(cls)
+    path = getattr(settings, "ASGI_APPLICATION", None)
+    say_once(
+        ("unrouted", f"{cls.__module__}.{cls.__qualname__}", ""),
+        "%s.%s came to light only when a connection came: importing ASGI_APPLICATION (%r) does not lead to it. Other "
+        "processes do not know it, and what they send to groups does not reach its connections. %s",
+        *(cls.__module__, cls.__qualname__, path, ROUTE_IT),
+    )
+
+
+def note_unheard(group: str) -> None:
+    """Warn that an event was sent to a group by a process that knows nobody who could be in one, if it was."""
+    if _classes or _streams:
+        return
+    path = getattr(settings, "ASGI_APPLICATION", None)
+    say_once(
+        ("nothing routed", "", ""),
+        "An event was sent to the group %r, but nobody gets it, as this process knows no consumer: importing "
+        "ASGI_APPLICATION (%r) leads to none. %s",
+        *(group, path, ROUTE_IT),
+    )
+
+
+#: What to do about consumers that are made when a connection comes.
+ROUTE_IT = (
+    "Call as_asgi() where the routing is imported, such as in the list of a URLRouter "
+    '(path("ws/", ChatConsumer.as_asgi())), not in a function that is called with a connection.'
+)
 
 
 def register_stream(cls: type) -> None:
@@ -107,12 +162,24 @@ def load_routing() -> None:
         if not module:
             raise ImproperlyConfigured(f"ASGI_APPLICATION must be {_PATH}, got {path!r}.")
         with _loading:
-            application = getattr(import_module(module), path.rpartition(".")[2], None)
+            application = _application(path)
             if _USES_CHANNELS in sys.modules:
                 _genuine().find_routed(application)
         _loaded = path
     if _USES_CHANNELS in sys.modules:
         _genuine().fit()
+
+
+def routed_application() -> Any:
+    """What ASGI_APPLICATION names; None without it. Raises as `load_routing`."""
+    load_routing()
+    path = getattr(settings, "ASGI_APPLICATION", None)
+    return _application(path) if path else None
+
+
+def _application(path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    return getattr(import_module(module), name, None)
 
 
 _USES_CHANNELS = "channels.consumer"

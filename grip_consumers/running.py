@@ -15,6 +15,7 @@ from asgiref.sync import SyncToAsync, async_to_sync
 
 from grip_consumers.batch import Batch, EndOfBatch
 from grip_consumers.compatibility import advise
+from grip_consumers.complaints import look_at_stack
 from grip_consumers.db import database_sync_to_async
 from grip_consumers.exceptions import StateError, StopConsumer, either
 from grip_consumers.naming import new_channel_name
@@ -104,6 +105,7 @@ async def arrive(batch: Batch, consumer: Any, scope: Scope, receive: Receive, se
     if batch.state is None:
         batch.channel_name = new_channel_name()
         batch.consumer_name = _name_of(type(consumer))
+        look_at_stack()
     else:
         _check_class(batch.state, consumer)
         if batch.state.scope:

@@ -11,9 +11,9 @@ import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
-from grip_consumers import scan_values
+from grip_consumers import scan_calls, scan_values
 from grip_consumers.compatibility import RULES, Rule
-from grip_consumers.syntax import Class, Source, class_values, is_self, name_chain, stored_names
+from grip_consumers.syntax import Class, Source, class_values, is_self, name_chain, shown, stored_names, within
 
 __all__ = ["Finding", "scan"]
 
@@ -40,7 +40,12 @@ class Finding:
 
 
 def scan(
-    source: str, file: str, *, classes: Collection[str] | None = None, subscription_limit: int = 20
+    source: str,
+    file: str,
+    *,
+    classes: Collection[str] | None = None,
+    lines: Collection[int] = (),
+    subscription_limit: int = 20,
 ) -> list[Finding]:
     """What is to be found in a module's source, by line.
 
@@ -48,7 +53,8 @@ def scan(
         source: the text of the module.
         file: its name, for the findings.
         classes: qualified names of the classes that are consumers of WebSockets; None: those that look like it, by
-            the names of their bases and methods.
+            the names of their bases and methods, and all ASGI applications.
+        lines: where functions begin that stand around such consumers.
         subscription_limit: the proxy's, for each connection (GRIP_SUBSCRIPTION_LIMIT).
 
     Raises:
@@ -59,11 +65,20 @@ def scan(
         cls for name, cls in tree.classes.items() if (_is_consumer(tree, cls) if classes is None else name in classes)
     )
     found = dict.fromkeys(finding for cls in chosen for finding in _Look(tree, cls, subscription_limit).findings())
-    lines = source.splitlines()
+    found |= dict.fromkeys(_in_calls(tree, classes, lines))
+    text = source.splitlines()
     return sorted(
-        (finding for finding in found if not _is_ignored(lines[finding.line - 1], finding.rule)),
+        (finding for finding in found if not _is_ignored(text[finding.line - 1], finding.rule)),
         key=lambda finding: (finding.line, finding.rule.id),
     )
+
+
+def _in_calls(source: Source, classes: Collection[str] | None, lines: Collection[int]) -> Iterator[Finding]:
+    for function, where in scan_calls.applications(source):
+        owner, _, name = where.rpartition(".")
+        if classes is None or (name == "__call__" and owner in classes) or scan_calls.first_line(function) in lines:
+            for node, detail in scan_calls.lasting(source, function):
+                yield Finding(RULES["lasting-call"], source.file, node.lineno, where, detail)  # type: ignore[attr-defined]
 
 
 _IGNORED = re.compile(r"#\s*grip:\s*ignore(?:\[([\w,\s-]*)\])?\s*$")
@@ -147,9 +162,9 @@ class _Look:
         for call, name in self._calls():
             last = name.rpartition(".")[2]
             if name in _TIMERS or (last in _TIMER_METHODS and "." in name):
-                yield "timer", call, f"sets a timer: {_shown(call)}"
+                yield "timer", call, f"sets a timer: {shown(call)}"
             elif self._starts(call, name) and not self._is_awaited(call):
-                yield "background-task", call, f"starts what it does not wait for: {_shown(call)}"
+                yield "background-task", call, f"starts what it does not wait for: {shown(call)}"
 
     def _starts(self, call: ast.Call, name: str) -> bool:
         by_method = name.rpartition(".")[2] in _START_METHODS and "." in name
@@ -198,7 +213,7 @@ class _Look:
                 continue
             sleep = next(self._sleeps(node), None)
             if sleep is not None:
-                yield "sleeping-loop", node, f"waits in a loop: {_shown(sleep)}"
+                yield "sleeping-loop", node, f"waits in a loop: {shown(sleep)}"
             elif isinstance(node, ast.While) and _is_endless(node):
                 yield "sleeping-loop", node, "runs in a loop without an end"
 
@@ -215,7 +230,7 @@ class _Look:
 
     def _sleeps(self, loop: ast.AST) -> Iterator[ast.Call]:
         tries_again = isinstance(loop, ast.For) and self.source.dotted(loop.iter) == "range"
-        for node in _within(loop):
+        for node in within(loop):
             if not isinstance(node, ast.Call) or self.source.dotted(node.func) not in _SLEEPS:
                 continue
             given = node.args[0] if node.args else None
@@ -229,7 +244,7 @@ class _Look:
     def receives(self) -> Iterator[_Place]:
         for call, name in self._calls():
             if name.endswith((".channel_layer.receive", "get_channel_layer.receive")):
-                yield "layer-receive", call, f"receives from the channel layer: {_shown(call)}"
+                yield "layer-receive", call, f"receives from the channel layer: {shown(call)}"
         for node in self._nodes():
             if isinstance(node, ast.Attribute) and node.attr == "channel_receive" and is_self(node.value):
                 yield "layer-receive", node, "uses self.channel_receive"
@@ -245,13 +260,13 @@ class _Look:
             loop = next(
                 (above for above in self.source.above(call) if isinstance(above, (ast.For, ast.AsyncFor))), None
             )
-            if loop is not None and call in _within(loop):
+            if loop is not None and call in within(loop):
                 count = _length(loop.iter)
                 if count is None or count > most:
                     yield (
                         "too-many-groups",
                         call,
-                        f"joins a group for each of {_shown(loop.iter)}; its proxy serves it {most}",
+                        f"joins a group for each of {shown(loop.iter)}; its proxy serves it {most}",
                     )
 
     # The handshake
@@ -340,17 +355,9 @@ def _is_later(name: str, method: ast.FunctionDef | ast.AsyncFunctionDef) -> bool
     )
 
 
-def _within(loop: ast.AST) -> Iterator[ast.AST]:
-    """The nodes that run with a loop: not those of functions defined in it."""
-    for child in ast.iter_child_nodes(loop):
-        yield child
-        if not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
-            yield from _within(child)
-
-
 def _is_endless(loop: ast.While) -> bool:
     always = isinstance(loop.test, ast.Constant) and bool(loop.test.value)
-    return always and not any(isinstance(node, (ast.Break, ast.Return, ast.Raise)) for node in _within(loop))
+    return always and not any(isinstance(node, (ast.Break, ast.Return, ast.Raise)) for node in within(loop))
 
 
 def _joins(node: ast.AST) -> bool:
@@ -365,8 +372,3 @@ def _length(node: ast.expr) -> int | None:
         value = node.args[0]
         return value.value if isinstance(value, ast.Constant) and isinstance(value.value, int) else None
     return None
-
-
-def _shown(node: ast.AST, most: int = 60) -> str:
-    text = ast.unparse(node)
-    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from grip_consumers.syntax import MUTATORS, Class, Source, class_values, is_container, is_self, name_chain, root_of
 
-__all__ = ["keeps", "kept_by_objects", "process_state", "unkeepable"]
+__all__ = ["changed", "keeps", "kept_by_objects", "local_names", "process_state", "unkeepable"]
 
 # What an instance cannot keep --------------------------------------------------------------------------------
 
@@ -92,7 +92,7 @@ def unkeepable(source: Source, cls: Class) -> Iterator[tuple[ast.AST, str, str]]
     if left_out is None:
         return
     for method in cls.methods.values():
-        around = _local_names(method)
+        around = local_names(method)
         for node in ast.walk(method):
             for attribute, value in _assignments(node):
                 what = _unkeepable(source, value, around)
@@ -232,7 +232,7 @@ def keeps(kind: Class) -> str:
     } | {name for name, value in class_values(kind.node).items() if is_container(value)}
     for name, method in kind.methods.items():
         for node in ast.walk(method) if name != "__init__" else ():
-            for target, rebinds in _changed(node):
+            for target, rebinds in changed(node):
                 root = root_of(target)
                 if not rebinds and isinstance(root, ast.Attribute) and is_self(root.value) and root.attr in made:
                     return root.attr
@@ -265,11 +265,11 @@ class _Changes:
                     waiting.append(named)
 
     def of(self, function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[tuple[ast.AST, str, str]]:
-        local = _local_names(function)
+        local = local_names(function)
         shared = {name for node in ast.walk(function) if isinstance(node, ast.Global) for name in node.names}
         aliases = self._aliases(function, local)
         for node in ast.walk(function):
-            for target, rebinds in _changed(node):
+            for target, rebinds in changed(node):
                 found = self._rebound(target, shared) if rebinds else self._shared(target, local, aliases)
                 if found is not None:
                     yield node, *found
@@ -323,7 +323,7 @@ def _lineage(source: Source, cls: Class, seen: frozenset[str] = frozenset()) -> 
             yield from _lineage(source, known, seen | {cls.name})
 
 
-def _changed(node: ast.AST) -> Iterator[tuple[ast.expr, bool]]:
+def changed(node: ast.AST) -> Iterator[tuple[ast.expr, bool]]:
     """What a statement or call changes; whether by binding the name anew."""
     if isinstance(node, (ast.Assign, ast.Delete)):
         targets = node.targets
@@ -341,7 +341,7 @@ def _changed(node: ast.AST) -> Iterator[tuple[ast.expr, bool]]:
         yield node.func.value, False
 
 
-def _local_names(function: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
+def local_names(function: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> set[str]:
     """The names that are a function's own: they hide those of the module."""
     shared = {name for node in ast.walk(function) if isinstance(node, ast.Global) for name in node.names}
     bound = {node.id for node in ast.walk(function) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}

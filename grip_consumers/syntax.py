@@ -7,7 +7,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
-__all__ = ["MUTATORS", "Class", "Function", "Source", "is_container", "name_chain", "root_of", "stored_names"]
+__all__ = [
+    "MUTATORS",
+    "Class",
+    "Function",
+    "Source",
+    "is_container",
+    "name_chain",
+    "root_of",
+    "shown",
+    "stored_names",
+    "within",
+]
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -60,6 +71,20 @@ def is_container(node: ast.AST | None) -> bool:
 def stored_names(root: ast.AST) -> set[str]:
     """The names that are bound or deleted anywhere below a node."""
     return {node.id for node in ast.walk(root) if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
+
+
+def within(node: ast.AST) -> Iterator[ast.AST]:
+    """The nodes that run with a loop or function: not those of functions and classes that are defined in it."""
+    for child in ast.iter_child_nodes(node):
+        yield child
+        if not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
+            yield from within(child)
+
+
+def shown(node: ast.AST, most: int = 60) -> str:
+    """The source of a node, in one line, cut off where it gets long."""
+    text = " ".join(ast.unparse(node).split())
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 @dataclass

@@ -88,6 +88,14 @@ class OrdinaryLayer(WebsocketConsumer):
     groups = ["lobby"]
 
 
+class LastingCall(WebsocketConsumer):
+    async def __call__(self, scope, receive, send):
+        try:
+            return await super().__call__(scope, receive, send)
+        finally:
+            note("gone")
+
+
 def make_local_class() -> type[AsyncConsumer]:
     class LocalClass(AsyncWebsocketConsumer):
         pass

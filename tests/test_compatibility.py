@@ -32,6 +32,7 @@ def breaker(name: str) -> type:
 @pytest.fixture(autouse=True)
 def _nothing_has_been_said(monkeypatch: pytest.MonkeyPatch, settings) -> Iterator[None]:
     monkeypatch.setattr(complaints, "_said", set())
+    monkeypatch.setattr(complaints, "_looked_at", set())
     monkeypatch.setattr(watch, "_next_look", 0.0)
     monkeypatch.setattr(watch, "_REST", 0)
     settings.CHANNEL_LAYERS = {
@@ -201,3 +202,14 @@ def test_a_class_that_no_import_finds_is_an_error(wsgi_site, caplog) -> None:
     wsgi_site.client().post(Open())
     (text,) = errors(caplog)
     assert text.endswith(advise("local-class"))
+
+
+def test_a_call_that_outlasts_its_batch_is_warned_of(wsgi_site, caplog) -> None:
+    wsgi_site.serve(breaker("lasting-call"))
+    wsgi_site.opened()
+    (text,) = warnings(caplog)
+    assert text.startswith(
+        "tests.broken_consumers.LastingCall.__call__ does in `finally`, around the inner application: note('gone') "
+        f"({broken_consumers.__file__}:"
+    )
+    assert text.endswith(advise("lasting-call"))

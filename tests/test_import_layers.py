@@ -41,6 +41,7 @@ LEVELS = {
     "refresher": 1,
     "registry": 1,
     "scan": 1,
+    "scan_calls": 1,
     "scan_values": 1,
     "standin": 1,
     "state": 1,

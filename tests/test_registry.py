@@ -11,8 +11,14 @@ from typing import Any
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from grip_consumers import registry
+from grip_consumers import complaints, registry
+from grip_consumers.generic.websocket import AsyncWebsocketConsumer
+from grip_consumers.layers import get_channel_layer
 from grip_consumers.registry import register, register_stream, routed_consumers, stream_classes
+
+from . import batches
+
+wsgi_site = batches.wsgi_site
 
 
 class First:
@@ -29,6 +35,7 @@ def _empty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_streams", weakref.WeakSet())
     monkeypatch.setattr(registry, "_loaded", None)
     monkeypatch.setattr(registry, "_loaded_urls", None)
+    monkeypatch.setattr(complaints, "_said", set())
 
 
 @pytest.fixture
@@ -173,3 +180,89 @@ def test_a_stream_that_is_gone_is_no_longer_served() -> None:
     register_stream(type("Gone", (), {}))
     gc.collect()
     assert stream_classes() == []
+
+
+# What the routing does not lead to ----------------------------------------------------------------------------------
+
+
+@batches.importable
+class Hidden(AsyncWebsocketConsumer):
+    pass
+
+
+async def routes_it(scope: Any, receive: Any, send: Any) -> None:
+    await Hidden.as_asgi()(scope, receive, send)
+
+
+async def makes_it(scope: Any, receive: Any, send: Any) -> None:
+    await Hidden()(scope, receive, send)
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [it.getMessage() for it in caplog.records if it.name == "grip_consumers.compatibility"]
+
+
+@pytest.mark.parametrize("application", [routes_it, makes_it])
+def test_a_class_that_comes_to_light_with_a_connection_is_warned_of_once(
+    application: Any, wsgi_site: batches.Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(2):
+        wsgi_site.serve(application)
+        wsgi_site.opened()
+        assert list(registry._classes) == [Hidden]
+        registry._classes.clear()
+    (text,) = said(caplog)
+    assert text.startswith(
+        f"{Hidden.__module__}.{Hidden.__qualname__} came to light only when a connection came: importing "
+        "ASGI_APPLICATION ('tests.batches.application') does not lead to it. "
+    )
+    assert text.endswith(registry.ROUTE_IT)
+
+
+def test_a_class_that_was_routed_before_is_not_warned_of(
+    wsgi_site: batches.Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    wsgi_site.serve(Hidden)
+    wsgi_site.opened()
+    assert said(caplog) == []
+
+
+def test_the_routing_is_imported_before_a_class_counts_as_unknown(
+    asgi: Path, settings: Any, wsgi_site: batches.Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    asgi.write_text("from tests.test_registry import Hidden, makes_it as application\nHidden.as_asgi()\n")
+    settings.ASGI_APPLICATION = "registry_test_asgi.application"
+    wsgi_site.opened("/anywhere/")
+    assert said(caplog) == []
+
+
+async def test_an_event_that_nobody_can_get_is_warned_of_once(
+    wsgi_site: batches.Site, caplog: pytest.LogCaptureFixture, settings: Any
+) -> None:
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "grip_consumers.layers.GripChannelLayer"}}
+    for _ in range(2):
+        await get_channel_layer().group_send("news", {"type": "tell"})
+    (text,) = said(caplog)
+    assert text.startswith(
+        "An event was sent to the group 'news', but nobody gets it, as this process knows no consumer: importing "
+        "ASGI_APPLICATION ('tests.batches.application') leads to none. "
+    )
+    assert text.endswith(registry.ROUTE_IT)
+
+
+@pytest.mark.parametrize("note", [register, register_stream])
+async def test_an_event_that_no_known_class_handles_is_not_warned_of(
+    note: Any, wsgi_site: batches.Site, caplog: pytest.LogCaptureFixture, settings: Any
+) -> None:
+    @note
+    class Deaf:
+        @classmethod
+        def grip_handles(cls, handler: str) -> bool:
+            return False
+
+    # Registered for as long as it is referred to.
+    kept = [*registry._classes, *registry._streams]
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "grip_consumers.layers.GripChannelLayer"}}
+    await get_channel_layer().group_send("news", {"type": "tell"})
+    assert len(kept) == 1
+    assert said(caplog) == []
