@@ -223,7 +223,9 @@ def _not_while_rendering(what: str) -> None:
 # Events -------------------------------------------------------------------------------------------------------
 
 
-async def send(group: str, message: Message, *, expiry: float = EXPIRY, capacity: int = 100) -> None:
+async def send(
+    group: str, message: Message, *, expiry: float = EXPIRY, capacity: local_channels.Capacity = 100
+) -> None:
     """Send an event to the members of `group`.
 
     An event whose type is missing or malformed fails at every member, as with any other layer.

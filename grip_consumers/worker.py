@@ -16,6 +16,7 @@ from typing import Any
 from asgiref.compatibility import guarantee_single_callable
 from asgiref.server import StatelessServer
 
+from grip_consumers import local_channels
 from grip_consumers.types import ASGIApplication, Message
 
 __all__ = ["Worker"]
@@ -63,44 +64,58 @@ class Worker(StatelessServer):
         if self.channel_layer is None:
             raise ValueError("Channel layer is not valid")
         self._stopping: asyncio.Event | None = None
+        self._error: Exception | None = None
 
     async def handle(self) -> None:
         """Serve all channels until SIGTERM or SIGINT, then finish what was taken.
 
+        Where one channel fails, the others finish what they have, too, before its error is raised.
+
         Raises:
             ValueError: a message has no type.
         """
-        self._stopping = asyncio.Event()
-        with self._signals(asyncio.get_running_loop()):
-            listeners = [asyncio.ensure_future(self.listener(channel)) for channel in self.channels]
-            try:
-                await asyncio.gather(*listeners)
-            finally:
-                for listener in listeners:
-                    listener.cancel()
-                await asyncio.gather(*listeners, return_exceptions=True)
-        await self._end_applications()
+        self._stopping, self._error = asyncio.Event(), None
+        # A channel that is named twice is one channel.
+        channels = dict.fromkeys(self.channels)
+        try:
+            with self._signals(asyncio.get_running_loop()):
+                await asyncio.gather(*map(self._listen, channels), return_exceptions=True)
+        finally:
+            await self._end_applications()
+        if self._error is not None:
+            raise self._error
 
     def stop(self) -> None:
         """Take no more messages; :meth:`handle` returns when those that were taken are handled. Call it on the loop."""
         if self._stopping is not None:
             self._stopping.set()
 
+    async def _listen(self, channel: str) -> None:
+        try:
+            await self.listener(channel)
+        except Exception as error:
+            if self._error is None:
+                self._error = error
+            else:
+                logger.error("The channel %s has failed, too", channel, exc_info=error)
+            self.stop()
+
     async def listener(self, channel: str) -> None:
         """Serve one channel. Raises as :meth:`handle`, and what the layer raises."""
         while (message := await self._next(channel)) is not None:
             if not message.get("type", None):
                 raise ValueError("Worker received message with no type.")
-            if channel in self.application_instances and self.application_instances[channel]["future"].done():
-                await self._forget(channel)
+            known = self.application_instances.get(channel)
+            if known is not None and known["future"].done():
+                await self._forget(channel, known)
             scope = {"type": "channel", "channel": channel}
             queue = self.get_or_create_application_instance(channel, scope)
-            future = self.application_instances[channel]["future"]
+            details = self.application_instances[channel]
             queue.idle.clear()
             queue.put_nowait(message)
-            await _first(queue.idle.wait(), future)
-            if future.done():
-                await self._forget(channel)
+            await _first(queue.idle.wait(), details["future"])
+            if details["future"].done():
+                await self._forget(channel, details)
 
     async def _next(self, channel: str) -> Message | None:
         """The next message; None when this is to stop."""
@@ -113,9 +128,10 @@ class Worker(StatelessServer):
         finally:
             if not receiving.done():
                 receiving.cancel()
-                # A layer that has taken one by now gives it, or puts it back.
+                # A layer may have taken one by now, and give it.
                 await asyncio.wait([receiving])
-        return None if receiving.cancelled() else receiving.result()
+        # What it was about to take is taken by now, and whoever is the next would get it too late.
+        return await local_channels.leftover(channel) if receiving.cancelled() else receiving.result()
 
     def get_or_create_application_instance(self, scope_id: str, scope: Message) -> _Input:
         """The input of the channel's application, which is started if it does not run."""
@@ -142,9 +158,11 @@ class Worker(StatelessServer):
         """Do nothing: who hands an application its message looks after it."""
         await asyncio.Event().wait()
 
-    async def _forget(self, channel: str) -> None:
+    async def _forget(self, channel: str, details: dict[str, Any]) -> None:
         """Report how the channel's application has ended. The next message gets another."""
-        details = self.application_instances.pop(channel)
+        # It may have been put away already, to make room for another channel's.
+        if self.application_instances.get(channel) is details:
+            del self.application_instances[channel]
         future = details["future"]
         error = None if future.cancelled() else future.exception()
         if error is not None:
@@ -159,7 +177,7 @@ class Worker(StatelessServer):
 
     @contextmanager
     def _signals(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-        numbers = (signal.SIGTERM, signal.SIGINT)
+        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
         taken: list[signal.Signals] = []
 
         def told(number: int) -> None:
@@ -167,11 +185,12 @@ class Worker(StatelessServer):
             self.stop()
             for each in taken:
                 loop.remove_signal_handler(each)
-            taken.clear()
+                # KeyboardInterrupt would wait for a synchronous handler that runs in a thread.
+                signal.signal(each, signal.SIG_DFL)
 
         # Not on Windows, nor beside the main thread.
         with suppress(NotImplementedError, RuntimeError, ValueError):
-            for number in numbers:
+            for number in before:
                 loop.add_signal_handler(number, told, number)
                 taken.append(number)
         try:
@@ -179,6 +198,7 @@ class Worker(StatelessServer):
         finally:
             for number in taken:
                 loop.remove_signal_handler(number)
+                signal.signal(number, before[number] or signal.SIG_DFL)
 
 
 async def _first(*awaitables: Awaitable[Any]) -> None:

@@ -320,7 +320,7 @@ async def test_the_layer_hands_on_what_is_valid(calls: list[tuple[Any, ...]]) ->
         ("adiscard", "group", "specific.grip!abc"),
         ("add", "group", "other"),
         ("discard", "group", "other"),
-        ("send", "group", event, {"expiry": 5, "capacity": 6}),
+        ("send", "group", event, {"expiry": 5, "capacity": layer.get_capacity}),
         ("send_to_channel", "specific.grip!abc", event, {"expiry": 5, "capacity": 7}),
         ("send_to_channel", "other", event, {"expiry": 5, "capacity": 6}),
         ("close", "specific.grip!abc", 1000, ""),

@@ -2,20 +2,32 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
+import signal
+import sys
+import threading
 from collections.abc import Awaitable
+from pathlib import Path
 from typing import Any
+from unittest.mock import patch
+from uuid import uuid4
 
 import channels.layers
 import channels.worker
 import pytest
+from django.test import override_settings
 from grip_consumers.routing import ChannelNameRouter
 
+from grip_consumers import local_channels, mailbox
 from grip_consumers.consumer import AsyncConsumer, SyncConsumer
 from grip_consumers.exceptions import StopConsumer
-from grip_consumers.layers import InMemoryChannelLayer
+from grip_consumers.layers import GripChannelLayer, InMemoryChannelLayer
+from grip_consumers.testing.processes import ServerProcess
 from grip_consumers.worker import Worker
+from tests import services
+from tests.servers import ROOT
 
-LIMIT = 10.0
+LIMIT, PATIENCE = 10.0, 60.0
 
 
 class Recording:
@@ -63,9 +75,9 @@ async def until(condition: Any) -> None:
     await soon(poll())
 
 
-def started(recording: Recording, *names: str) -> tuple[Worker, Any, asyncio.Task[None]]:
+def started(recording: Recording, *names: str, **options: Any) -> tuple[Worker, Any, asyncio.Task[None]]:
     layer = InMemoryChannelLayer()
-    worker = Worker(recording.application, list(names), layer)
+    worker = Worker(recording.application, list(names), layer, **options)
     return worker, layer, asyncio.ensure_future(worker.handle())
 
 
@@ -106,6 +118,155 @@ async def test_an_instance_that_fails_or_ends_gives_way_to_another(
     ]
     worker.stop()
     await soon(running)
+
+
+async def test_a_channel_that_fails_lets_the_others_finish_what_they_have(recording: Recording) -> None:
+    worker, layer, running = started(recording, "slow", "plain")
+    await layer.send("slow", {"type": "job", "number": 1, "wait": True})
+    await until(lambda: recording.seen == [1])
+    await layer.send("slow", {"type": "job", "number": 2})
+    await layer.send("plain", {"number": 7})
+    await until(lambda: not layer.channels.get("plain") and worker._stopping and worker._stopping.is_set())
+    assert not running.done()
+    recording.release.set()
+    with pytest.raises(ValueError, match=r"^Worker received message with no type\.$"):
+        await soon(running)
+    assert recording.seen == [1, "1 done"]
+    assert (await soon(layer.receive("slow")))["number"] == 2
+    assert worker.application_instances == {}
+
+
+async def test_the_first_error_ends_the_worker_and_others_are_logged(
+    recording: Recording, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, layer, running = started(recording, "slow", "plain")
+
+    async def fail(channel: str) -> None:
+        raise ConnectionError(channel)
+
+    layer.receive = fail
+    with pytest.raises(ConnectionError, match=r"^slow$"):
+        await soon(running)
+    assert [record.getMessage() for record in caplog.records] == ["The channel plain has failed, too"]
+
+
+async def test_a_worker_that_is_cancelled_ends_its_instances(recording: Recording) -> None:
+    worker, layer, running = started(recording, "slow")
+    await layer.send("slow", {"type": "job", "number": 1, "wait": True})
+    await until(lambda: recording.seen == [1])
+    running.cancel()
+    await soon(asyncio.wait([running]))
+    assert running.cancelled()
+    assert worker.application_instances == {}
+
+
+async def test_a_channel_that_is_named_twice_is_served_once(recording: Recording) -> None:
+    worker, layer, running = started(recording, "slow", "slow")
+    for number, kind in enumerate(["fail", "job", "job"]):
+        await layer.send("slow", {"type": kind, "number": number})
+    await until(lambda: len(recording.seen) == 4)
+    assert recording.seen == [1, "1 done", 2, "2 done"]
+    worker.stop()
+    await soon(running)
+
+
+async def test_an_instance_that_makes_room_for_another_channels_gives_way_without_an_error(
+    recording: Recording,
+) -> None:
+    worker, layer, running = started(recording, "slow", "plain", max_applications=0)
+    await layer.send("slow", {"type": "job", "number": 1, "wait": True})
+    await until(lambda: recording.seen == [1])
+    await layer.send("plain", {"type": "job", "number": 7})
+    await until(lambda: ("channel", "plain", 7) in recording.seen)
+    recording.release.set()
+    await layer.send("slow", {"type": "job", "number": 2})
+    await until(lambda: "2 done" in recording.seen)
+    worker.stop()
+    await soon(running)
+
+
+async def test_a_worker_that_is_stopped_while_it_takes_a_message_handles_it(recording: Recording) -> None:
+    redis = {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": services.redis()}
+    with override_settings(CACHES={"default": redis}, GRIP_PREFIX=uuid4().hex):
+        layer, original = GripChannelLayer(), mailbox.get().take
+        taken, go_on = threading.Event(), threading.Event()
+
+        def slow(log: str) -> bytes | None:
+            found = original(log)
+            if found is not None:
+                taken.set()
+                go_on.wait(LIMIT)
+            return found
+
+        for number in range(2):
+            await layer.send("slow", {"type": "job", "number": number})
+        worker = Worker(recording.application, ["slow"], layer)
+        with patch.object(mailbox.get(), "take", slow):
+            running = asyncio.ensure_future(worker.handle())
+            assert await asyncio.to_thread(taken.wait, LIMIT)
+            worker.stop()
+            # Until it has stopped to wait for a message.
+            await until(lambda: "slow" not in local_channels._process()._waiters)
+            go_on.set()
+            await soon(running)
+        assert recording.seen == [0, "0 done"]
+        assert (await soon(layer.receive("slow")))["number"] == 1
+
+
+SCRIPT = """
+import asyncio, logging, sys, threading
+from grip_consumers.consumer import AsyncConsumer, SyncConsumer
+from grip_consumers.layers import InMemoryChannelLayer
+from grip_consumers.worker import Worker
+
+class Sync(SyncConsumer):
+    def job(self, message):
+        print("begun", flush=True)
+        threading.Event().wait(600)
+
+class Async(AsyncConsumer):
+    async def job(self, message):
+        print("begun", flush=True)
+        await asyncio.sleep(600)
+
+class Sent(Worker):
+    async def handle(self):
+        await self.channel_layer.send("jobs", {"type": "job"})
+        await super().handle()
+
+logging.basicConfig(level=logging.INFO)
+Sent(globals()[sys.argv[1]].as_asgi(), ["jobs"], InMemoryChannelLayer()).run()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("consumer", ["Sync", "Async"])
+def test_a_second_signal_ends_a_worker_whatever_it_is_at(consumer: str, number: signal.Signals, tmp_path: Path) -> None:
+    env = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"}
+    command = [sys.executable, "-c", f"import django; django.setup()\n{SCRIPT}", consumer]
+    process = ServerProcess(command, log_file=tmp_path / "log", cwd=ROOT, env=env)
+    try:
+        process.wait_until(lambda: "begun" in process.log(), timeout=PATIENCE)
+        os.kill(process.pid, number)
+        process.wait_until(lambda: "another signal stops at once" in process.log(), timeout=PATIENCE)
+        os.kill(process.pid, number)
+        assert process.wait(timeout=PATIENCE) == -number
+    finally:
+        process.stop(grace=0)
+
+
+def test_the_signals_are_as_before_when_a_worker_has_ended() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+
+    async def run() -> None:
+        worker = Worker(ChannelNameRouter({}), ["slow"], InMemoryChannelLayer())
+        running = asyncio.ensure_future(worker.handle())
+        await until(lambda: signal.getsignal(signal.SIGTERM) != before[0])
+        os.kill(os.getpid(), signal.SIGTERM)
+        await soon(running)
+
+    asyncio.run(run())
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
 
 
 @pytest.mark.parametrize("cls", [channels.worker.Worker, Worker], ids=["channels", "grip"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from django.utils.module_loading import import_string
 
 from grip_consumers import groups
 from grip_consumers.exceptions import InvalidChannelLayerError
+from grip_consumers.standin import current_attempt
 
 from .base import Capacities
 from .grip import GripChannelLayer
@@ -45,8 +47,22 @@ class DualChannelLayer(GripChannelLayer):
         """The other layer, made when it is first needed.
 
         Raises:
-            InvalidChannelLayerError: there is no such alias, or its BACKEND is missing or cannot be imported.
+            InvalidChannelLayerError: there is no such alias, or its BACKEND is missing or cannot be imported, or it
+                leads back here.
         """
+        found = layer = self._next()
+        seen: list[Any] = [self]
+        while isinstance(layer, DualChannelLayer):
+            if layer in seen:
+                raise InvalidChannelLayerError(
+                    f"DualChannelLayer expected old to lead to a layer of another kind, got {self._old!r}, which leads "
+                    "in a circle. Name the layer that the site had before."
+                )
+            seen.append(layer)
+            layer = layer._next()
+        return found
+
+    def _next(self) -> Any:
         if isinstance(self._old, str):
             return self._named(self._old)
         if self._made is None:
@@ -87,23 +103,29 @@ class DualChannelLayer(GripChannelLayer):
             async_to_sync(self.old.group_discard)(group, channel)
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
-        """Send an event to every channel in a group, at both layers: where one fails, the other is served first.
+        """Send an event to every channel in a group, at both layers at once: where one fails, the other is served.
 
         Raises:
             AssertionError, TypeError, PublishError: as :meth:`GripChannelLayer.group_send`, and what the other raises.
         """
-        try:
-            await self.old.group_send(group, message)
-        finally:
+        if current_attempt.get() is not None:
+            # It is refused, and every member does it once more: nobody may have it by then.
             await super().group_send(group, message)
+        both = self.old.group_send(group, message), super().group_send(group, message)
+        old, own = await asyncio.gather(*both, return_exceptions=True)
+        try:
+            _raise(old)
+        finally:
+            _raise(own)
 
     async def send(self, channel: str, message: dict[str, Any]) -> None:
         """Send a message to a channel, at the layer that it is of. Raises what that one does."""
         await self._layer_of(channel).send(channel, message)
 
     async def new_channel(self, prefix: str = "specific.") -> str:
-        """Return a channel name of the other layer."""
-        name: str = await self.old.new_channel()
+        """Return a channel name of the other layer, which begins with `prefix` if one is given."""
+        # Each layer has a default of its own, and one may take no prefix.
+        name: str = await self.old.new_channel(*([] if prefix == "specific." else [prefix]))
         return name
 
     async def receive(self, channel: str) -> dict[str, Any]:
@@ -119,6 +141,12 @@ class DualChannelLayer(GripChannelLayer):
     def _layer_of(self, channel: str) -> Any:
         """What serves a channel: the other layer, or the one that this is built on."""
         return super() if groups.reaches(channel) else self.old
+
+
+def _raise(result: object) -> None:
+    """Raise what a call has ended with, if that is an error."""
+    if isinstance(result, BaseException):
+        raise result
 
 
 def _make(config: Mapping[str, Any]) -> Any:

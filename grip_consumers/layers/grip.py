@@ -73,7 +73,7 @@ class GripChannelLayer(BaseChannelLayer):
         if not isinstance(message, dict):
             raise AssertionError("Message is not a dict")
         self.require_valid_group_name(group)
-        await groups.send(group, message, expiry=self.expiry, capacity=self.capacity)
+        await groups.send(group, message, expiry=self.expiry, capacity=self.get_capacity)
 
     async def send(self, channel: str, message: dict[str, Any]) -> None:
         """Send an event to one connection, by its ``channel_name``.

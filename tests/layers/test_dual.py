@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 from uuid import uuid4
 
@@ -9,6 +10,7 @@ from django.test import override_settings
 from grip_consumers import groups
 from grip_consumers.exceptions import InvalidChannelLayerError, PublishError
 from grip_consumers.layers import DualChannelLayer, InMemoryChannelLayer, get_channel_layer
+from grip_consumers.standin import Abandoned, Attempt, current_attempt
 from tests import services
 
 CONNECTION = "specific.grip!abc"
@@ -88,6 +90,70 @@ async def test_a_layer_that_fails_does_not_keep_the_event_from_the_other(
     assert await layer.receive("one") == {"type": "x"}
 
 
+async def test_where_both_layers_fail_the_proxies_error_is_raised_and_tells_of_the_other(
+    layer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*arguments: Any, **keywords: Any) -> None:
+        raise PublishError({"proxy": "away"})
+
+    async def fail_too(*arguments: Any) -> None:
+        raise OSError("redis is away")
+
+    monkeypatch.setattr(groups, "send", fail)
+    monkeypatch.setattr(layer.old, "group_send", fail_too)
+    with pytest.raises(PublishError) as caught:
+        await layer.group_send("g", {"type": "x"})
+    assert isinstance(caught.value.__context__, OSError)
+
+
+@pytest.mark.parametrize("slow", ["old", "new"])
+async def test_a_layer_that_is_slow_does_not_keep_the_event_from_the_other(
+    layer: Any, monkeypatch: pytest.MonkeyPatch, slow: str
+) -> None:
+    reached, go_on = asyncio.Event(), asyncio.Event()
+
+    async def wait(*arguments: Any, **keywords: Any) -> None:
+        await go_on.wait()
+
+    async def reach(*arguments: Any, **keywords: Any) -> None:
+        reached.set()
+
+    monkeypatch.setattr(layer.old, "group_send", wait if slow == "old" else reach)
+    monkeypatch.setattr(groups, "send", reach if slow == "old" else wait)
+    sending = asyncio.ensure_future(layer.group_send("g", {"type": "x"}))
+    await asyncio.wait_for(reached.wait(), 10)
+    assert not sending.done()
+    go_on.set()
+    await asyncio.wait_for(sending, 10)
+
+
+async def test_what_every_member_does_once_more_is_not_sent_before(layer: Any) -> None:
+    await layer.group_add("g", "one")
+    token = current_attempt.set(Attempt())
+    try:
+        with pytest.raises(Abandoned):
+            await layer.group_send("g", {"type": "x"})
+    finally:
+        current_attempt.reset(token)
+    assert layer.old.channels == {}
+
+
+async def test_a_new_channel_begins_with_the_prefix_that_is_given(layer: Any) -> None:
+    for arguments in ((), ("mine.",)):
+        given, expected = await layer.new_channel(*arguments), await layer.old.new_channel(*arguments)
+        assert given.partition("!")[0] == expected.partition("!")[0]
+
+
+async def test_a_layer_that_takes_no_prefix_is_asked_for_none() -> None:
+    layer = DualChannelLayer(old={"BACKEND": f"{__name__}.WithoutPrefix"})
+    assert await layer.new_channel() == "specific.own!1"
+
+
+class WithoutPrefix:
+    async def new_channel(self) -> str:
+        return "specific.own!1"
+
+
 async def test_nothing_is_received_for_a_connection(layer: Any) -> None:
     with pytest.raises(NotImplementedError, match="no process owns a connection"):
         await layer.receive(CONNECTION)
@@ -110,6 +176,30 @@ def test_an_old_layer_that_is_none_is_named(alias: str) -> None:
         dual: Any = get_channel_layer()
         with pytest.raises(InvalidChannelLayerError, match=f"another alias in CHANNEL_LAYERS.*'{alias}'"):
             _ = dual.old
+
+
+def test_a_chain_of_dual_layers_ends_at_the_last_one() -> None:
+    configs = {
+        "default": {"BACKEND": DUAL, "CONFIG": {"old": "between"}},
+        "between": {"BACKEND": DUAL, "CONFIG": {"old": {"BACKEND": IN_MEMORY}}},
+    }
+    with override_settings(CHANNEL_LAYERS=configs):
+        dual: Any = get_channel_layer()
+        assert dual.old is get_channel_layer("between")
+        assert isinstance(dual.old.old, InMemoryChannelLayer)
+
+
+@pytest.mark.parametrize("back", ["default", {"BACKEND": DUAL, "CONFIG": {"old": "default"}}], ids=["alias", "dict"])
+async def test_dual_layers_that_lead_in_a_circle_are_refused(back: Any) -> None:
+    configs = {
+        "default": {"BACKEND": DUAL, "CONFIG": {"old": "other"}},
+        "other": {"BACKEND": DUAL, "CONFIG": {"old": back}},
+        "outside": {"BACKEND": DUAL, "CONFIG": {"old": "default"}},
+    }
+    with override_settings(CHANNEL_LAYERS=configs):
+        for alias in configs:
+            with pytest.raises(InvalidChannelLayerError, match=r"leads in a circle\. Name the layer"):
+                await get_channel_layer(alias).send("queue", {"type": "x"})
 
 
 @pytest.mark.parametrize(("config", "text"), [({}, "expected a BACKEND"), ({"BACKEND": "no.Such"}, "Cannot import")])
