@@ -43,8 +43,8 @@ SKIP_USERS = "skip-users"
 #: The close code for a session that has ended; codes from 4000 on are an application's own (RFC 6455 §7.4.2).
 _SESSION_GONE = 4401
 
-#: How many events one batch handles of a connection that sends to itself, each by the handler of the one before; and for
-#: how many seconds it begins with another.
+#: How many events one batch handles of a connection that sends to itself, each by the handler of the one before; and
+#: for how many seconds it begins with another.
 _CHAIN_MAX, _CHAIN_SECONDS = 100, 0.5
 
 #: Subscriptions that a connection has beside those of its groups: its private channel.

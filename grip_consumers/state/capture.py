@@ -37,7 +37,8 @@ def capture_attributes(consumer: Any) -> bytes:
 
     They may refer to the consumer, as its own methods do. One that is also a value of the scope, as after `self.user =
     self.scope["user"]`, or the scope itself is kept as such: it is one object afterwards, too. A cached property whose
-    value cannot be kept is left out, as it is made anew when it is next read. Raises UnkeepableState naming consumer, attribute and type.
+    value cannot be kept is left out, as it is made anew when it is next read. Raises UnkeepableState naming consumer,
+    attribute and type.
     """
     left_out, keys_left_out = _left_out(consumer)
     kept = {name: value for name, value in vars(consumer).items() if name not in left_out}
