@@ -5,13 +5,17 @@ from __future__ import annotations
 import codecs
 import io
 import os
+import stat
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-__all__ = ["Text", "python_files", "read", "requirement_files", "write"]
+__all__ = ["Text", "exists", "is_excluded", "python_files", "read", "requirement_files"]
+
+#: Is told of a folder that cannot be read.
+Refused = Callable[[OSError], None]
 
 _SKIPPED = {
     "__pycache__",
@@ -22,7 +26,17 @@ _SKIPPED = {
     "site-packages",
     "venv",
 }
-_REQUIREMENTS = ("requirements*.txt", "requirements*.in", "constraints*.txt", "pyproject.toml", "setup.cfg", "Pipfile")
+_REQUIREMENTS = (
+    "requirements*.txt",
+    "requirements*.in",
+    "constraints*.txt",
+    "pyproject.toml",
+    "setup.cfg",
+    "setup.py",
+    "Pipfile",
+    "environment*.yml",
+    "environment*.yaml",
+)
 
 
 @dataclass(frozen=True)
@@ -39,49 +53,78 @@ class Text:
     mark: bytes
 
     def bytes_of(self, content: str) -> bytes:
+        """A text as it stands in the file.
+
+        Raises:
+            UnicodeError: it has no place in the file's encoding.
+        """
         return self.mark + content.encode(self.encoding)
 
 
-def python_files(path: Path, exclude: tuple[str, ...] = ()) -> Iterator[Path]:
+def python_files(path: Path, exclude: tuple[str, ...] = (), refused: Refused | None = None) -> Iterator[Path]:
     """The Python files at or below a path, in order of name.
 
     Not what a tool has put there (hidden folders, virtual environments, node_modules, build), and no symbolic links:
     what they lead to is looked at where it is. A file that is named itself is always looked at.
     """
-    yield from _files(path, exclude, ("*.py", "*.pyi"))
+    yield from _files(path, exclude, ("*.py", "*.pyi"), refused)
 
 
 def requirement_files(path: Path, exclude: tuple[str, ...] = ()) -> Iterator[Path]:
     """The files below a path in which a project lists what it needs."""
     if path.is_dir():
-        for file in _files(path, exclude, ("*.txt", "*.in", *_REQUIREMENTS)):
+        for file in _files(path, exclude, ("*.txt", "*.in", *_REQUIREMENTS), None):
             listed = file.parent.name == "requirements" and file.suffix in {".txt", ".in"}
             if listed or any(fnmatch(file.name, pattern) for pattern in _REQUIREMENTS):
                 yield file
 
 
-def _files(path: Path, exclude: tuple[str, ...], patterns: tuple[str, ...]) -> Iterator[Path]:
+def is_excluded(path: Path, root: Path, exclude: tuple[str, ...]) -> bool:
+    """Whether a path below a root is one that the user leaves out."""
+    relative = path.relative_to(root).as_posix()
+    return any(fnmatch(relative, pattern) or fnmatch(path.name, pattern) for pattern in exclude)
+
+
+def _files(path: Path, exclude: tuple[str, ...], patterns: tuple[str, ...], refused: Refused | None) -> Iterator[Path]:
     if not path.is_dir():
         yield path
         return
-    for folder, folders, names in os.walk(path):
+    for folder, folders, names in os.walk(path, onerror=refused):
         here = Path(folder)
         folders[:] = sorted(name for name in folders if not _skipped(here / name, path, exclude))
         for name in sorted(names):
             file = here / name
-            wanted = any(fnmatch(name, pattern) for pattern in patterns)
-            if wanted and not file.is_symlink() and not _excluded(file, path, exclude):
+            wanted = any(fnmatch(name, pattern) for pattern in patterns) and not is_excluded(file, path, exclude)
+            if wanted and _is_regular(file):
                 yield file
+
+
+def _is_regular(file: Path) -> bool:
+    """Neither a link nor a pipe or device, reading from which may wait for ever."""
+    try:
+        return stat.S_ISREG(file.lstat().st_mode)
+    except OSError:
+        return True  # so that reading it says why it cannot be read
 
 
 def _skipped(folder: Path, root: Path, exclude: tuple[str, ...]) -> bool:
     hidden = folder.name.startswith(".") or folder.name in _SKIPPED
-    return hidden or (folder / "pyvenv.cfg").exists() or folder.is_symlink() or _excluded(folder, root, exclude)
+    return hidden or exists(folder / "pyvenv.cfg") or _is_link(folder) or is_excluded(folder, root, exclude)
 
 
-def _excluded(path: Path, root: Path, exclude: tuple[str, ...]) -> bool:
-    relative = path.relative_to(root).as_posix()
-    return any(fnmatch(relative, pattern) or fnmatch(path.name, pattern) for pattern in exclude)
+def exists(path: Path) -> bool:
+    """Whether something is there, as far as it can be seen; that a folder may not be entered is said elsewhere."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def _is_link(path: Path) -> bool:
+    try:
+        return path.is_symlink()
+    except OSError:
+        return False
 
 
 def read(file: Path) -> Text:
@@ -96,16 +139,13 @@ def read(file: Path) -> Text:
     mark = codecs.BOM_UTF8 if data.startswith(codecs.BOM_UTF8) else b""
     encoding = encoding.removesuffix("-sig")
     try:
-        return Text(data[len(mark) :].decode(encoding), encoding, mark)
+        text = Text(data[len(mark) :].decode(encoding), encoding, mark)
+        faithful = text.bytes_of(text.content) == data
     except UnicodeDecodeError as error:
         raise SyntaxError(f"is not in {encoding}: {error.reason} at byte {error.start}") from error
-
-
-def write(file: Path, text: Text, content: str) -> None:
-    """Write a file in place: its mode, owner and links stay.
-
-    Raises:
-        OSError: it cannot be written.
-        UnicodeEncodeError: the new text has no place in the file's encoding.
-    """
-    file.write_bytes(text.bytes_of(content))
+    # `# coding: rot13` is no encoding of bytes, `undefined` none at all; some codecs have errors of their own.
+    except (LookupError, UnicodeError, ValueError) as error:
+        raise SyntaxError(f"cannot be read in its encoding {encoding}: {error}; save it as UTF-8") from error
+    if not faithful:
+        raise SyntaxError(f"cannot be written back in its encoding {encoding} as it is; save it as UTF-8")
+    return text

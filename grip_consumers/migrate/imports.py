@@ -7,17 +7,15 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 import libcst as cst
-from libcst.metadata import Assignment, ImportAssignment, Scope
+from libcst.metadata import Assignment, ClassScope, Scope
 
+from . import libraries
 from .names import FORMER, NEW, OLD, counterpart, has_name, is_module
 from .source import Source, dotted_name, text_of
 
-__all__ = ["plan", "uses_package"]
+__all__ = ["binds_package", "plan", "uses_package"]
 
-#: Packages of layers: importing them says nothing of consumers.
-_LAYERS = {"channels_postgres", "channels_rabbitmq", "channels_redis", "channels_valkey"}
-#: Libraries of consumers for Channels whose names do not say so.
-_LIBRARIES = {"strawberry.channels", "turbo", "django_private_chat2", "notifs"}
+_VERSION = f"`__version__` of {NEW} is its own, not that of Channels: take out what depends on it."
 
 
 def uses_package(source: Source) -> bool:
@@ -25,13 +23,21 @@ def uses_package(source: Source) -> bool:
     return any(module.split(".")[0] in {OLD, NEW} for _, module in _imported(source))
 
 
-def plan(source: Source, *, local: frozenset[str] = frozenset(), as_channels: bool = False) -> None:
+def binds_package(source: Source) -> bool:
+    """Whether a file has the name `channels` by an import of Channels."""
+    return any(_binds(alias) for statement in source.find(cst.Import) for alias in statement.names)
+
+
+def plan(
+    source: Source, *, local: frozenset[str] = frozenset(), as_channels: bool = False, shared: bool = False
+) -> None:
     """Plan the change of every import of Channels, and of the uses of the name `channels` that it binds.
 
     Args:
         source: the file.
         local: top-level packages of the project's own, which are nobody's library.
         as_channels: whether the project gives this package to libraries that import `channels`.
+        shared: whether other files reach the name `channels` of this one.
     """
     for statement in source.find(cst.ImportFrom):
         _plan_from(source, statement)
@@ -39,9 +45,10 @@ def plan(source: Source, *, local: frozenset[str] = frozenset(), as_channels: bo
         for alias in plain.names:
             if alias.asname is not None and _movable(source, alias):
                 source.change(alias.name, _rename_root)
-    _plan_bound(source)
+    _plan_bound(source, shared=shared)
+    _note_versions(source)
     for node, module in _imported(source):
-        _note_library(source, node, module, local, as_channels)
+        libraries.plan(source, node, module, local=local, as_channels=as_channels)
 
 
 def _imported(source: Source) -> Iterator[tuple[cst.CSTNode, str]]:
@@ -65,7 +72,7 @@ def _plan_from(source: Source, statement: cst.ImportFrom) -> None:
     for alias in statement.names if not isinstance(statement.names, cst.ImportStar) else ():
         name = dotted_name(alias.name)
         if module == OLD and name == "__version__":
-            source.note(alias, "no-counterpart", f"`__version__` of {NEW} is its own, not that of Channels.")
+            source.note(alias, "no-counterpart", _VERSION)
         elif not has_name(module, name):
             text = f"{counterpart(module)} has no `{name}`: Channels 4.3 keeps it to itself, or has none either."
             source.note(alias, "no-counterpart", text)
@@ -87,21 +94,6 @@ def _note_unknown(source: Source, node: cst.CSTNode, module: str) -> None:
     source.note(node, "no-counterpart", f"Channels 4.3 has no module `{module}`: it stays. {advice}".rstrip())
 
 
-def _note_library(source: Source, node: cst.CSTNode, module: str, local: frozenset[str], as_channels: bool) -> None:
-    root = module.split(".")[0]
-    if root == "daphne":
-        text = "This is Daphne's own. Any WSGI or ASGI server behind the proxy will do; see the deployment page."
-        source.note(node, "daphne", text)
-    elif as_channels or root == OLD or root in local | _LAYERS:
-        return
-    elif OLD in root or module in _LIBRARIES or root in _LIBRARIES:
-        text = (
-            f"`{root}` is written for Channels and imports it. Begin your settings with "
-            f"`import {NEW}.as_channels`, which gives it this package instead."
-        )
-        source.note(node, "third-party", text)
-
-
 def _rename_root(node: cst.Name | cst.Attribute) -> cst.Name | cst.Attribute:
     if isinstance(node, cst.Attribute):
         assert isinstance(node.value, cst.Name | cst.Attribute)
@@ -109,15 +101,16 @@ def _rename_root(node: cst.Name | cst.Attribute) -> cst.Name | cst.Attribute:
     return node.with_changes(value=NEW)
 
 
-def _plan_bound(source: Source) -> None:
+def _plan_bound(source: Source, *, shared: bool) -> None:
     """``import channels`` and ``import channels.layers`` bind `channels`: its uses change with it.
 
     Where something else binds that name in the same scope (``except ImportError: channels = None``), it stays.
     """
-    if not any(_binds(alias) for statement in source.find(cst.Import) for alias in statement.names):
+    if not binds_package(source):
         return
     done: set[cst.CSTNode] = set()
-    shared = _declared_elsewhere(source)
+    renamed: set[Scope] = set()
+    shared = shared or _declared_elsewhere(source)
     for scope in source.scopes():
         statements, others = _bindings(scope)
         statements = [statement for statement in statements if statement not in done]
@@ -129,7 +122,22 @@ def _plan_bound(source: Source) -> None:
         elif movable:
             for alias in movable:
                 source.change(alias.name, _rename_root)
-            _rename_uses(source, scope)
+            renamed.add(scope)
+    for scope in source.scopes() if renamed else ():
+        _rename_uses(source, scope, renamed)
+
+
+def _note_versions(source: Source) -> None:
+    """``channels.__version__``, by whatever name the package was imported."""
+    names = {
+        alias.evaluated_alias or OLD
+        for statement in source.find(cst.Import)
+        for alias in statement.names
+        if dotted_name(alias.name) == OLD or _binds(alias)
+    }
+    for attribute in source.find(cst.Attribute):
+        if attribute.attr.value == "__version__" and dotted_name(attribute.value) in names:
+            source.note(attribute, "no-counterpart", _VERSION)
 
 
 def _binds(alias: cst.ImportAlias) -> bool:
@@ -150,7 +158,10 @@ def _bindings(scope: Scope) -> tuple[list[cst.Import], bool]:
 
 
 def _declared_elsewhere(source: Source) -> bool:
-    """Whether `channels` is declared global, deleted or exported, so that others may know it by that name."""
+    """Whether `channels` is declared global, deleted or exported, so that others may know it by that name.
+
+    Or bound in ways whose scope the tree does not tell: by ``:=`` in a comprehension, or in a pattern.
+    """
     declared = any(item.name.value == OLD for item in source.find(cst.NameItem))
     deleted = any(OLD in (dotted_name(part) for part in _deleted(node)) for node in source.find(cst.Del))
     exported = any(
@@ -160,7 +171,13 @@ def _declared_elsewhere(source: Source) -> bool:
         if isinstance(statement.value, cst.List | cst.Tuple)
         for element in statement.value.elements
     )
-    return declared or deleted or exported
+    walrus = any(dotted_name(node.target) == OLD for node in source.find(cst.NamedExpr))
+    captures = [
+        *(node.name for node in source.find(cst.MatchAs)),
+        *(node.name for node in source.find(cst.MatchStar)),
+        *(node.rest for node in source.find(cst.MatchMapping)),
+    ]
+    return declared or deleted or exported or walrus or any(dotted_name(name) == OLD for name in captures)
 
 
 def _deleted(node: cst.Del) -> Sequence[cst.BaseExpression]:
@@ -189,18 +206,46 @@ def _with_name(statement: cst.Import, indexes: set[int]) -> cst.Import:
     return statement.with_changes(names=with_commas)
 
 
-def _rename_uses(source: Source, scope: Scope) -> None:
-    for assignment in scope.assignments:
-        if not isinstance(assignment, ImportAssignment) or assignment.name.split(".")[0] != OLD:
+def _rename_uses(source: Source, scope: Scope, renamed: set[Scope]) -> None:
+    """Rename what a scope reads of `channels`, if that is bound where it was renamed."""
+    for access in scope.accesses:
+        node: cst.CSTNode = access.node
+        while isinstance(node, cst.Attribute | cst.Call):
+            node = node.value if isinstance(node, cst.Attribute) else node.func
+        if source.is_changed(node):
             continue
-        for access in assignment.references:
-            node: cst.CSTNode = access.node
-            while isinstance(node, cst.Attribute):
-                node = node.value
-            if isinstance(node, cst.Name) and not source.is_changed(node):
+        if isinstance(node, cst.Name):
+            if node.value == OLD and _binder(source, scope, node) in renamed:
                 source.change(node, lambda name: name.with_changes(value=NEW))
-            elif isinstance(node, cst.SimpleString) and not source.is_changed(node):
-                source.change(node, _rename_in_annotation)
+        elif isinstance(node, cst.SimpleString) and _binder(source, scope, node) in renamed:
+            source.change(node, _rename_in_annotation)
+
+
+def _binder(source: Source, scope: Scope, node: cst.CSTNode) -> Scope | None:
+    """The scope whose `channels` is read by a node in this one, as Python finds it."""
+    current = scope
+    while True:
+        if _is_bound(source, current, node, own=current is scope):
+            return current
+        if current is current.parent:  # the built-in names
+            return None
+        current = current.parent
+
+
+def _is_bound(source: Source, scope: Scope, node: cst.CSTNode, *, own: bool) -> bool:
+    assignments = [item.node for item in scope.assignments[OLD] if isinstance(item, Assignment)]
+    if not isinstance(scope, ClassScope):
+        return bool(assignments)
+    # The body of a class is no scope of its methods, and until it binds a name it reads the name around it.
+    if not own or not assignments:
+        return False
+    first = min(assignments, key=source.line)
+    return source.line(first) <= source.line(node) and _statement(source, first) is not _statement(source, node)
+
+
+def _statement(source: Source, node: cst.CSTNode) -> cst.CSTNode:
+    small = (above for above, _ in source.ancestors(node) if isinstance(above, cst.BaseSmallStatement))
+    return next(small, node)
 
 
 def _rename_in_annotation(node: cst.SimpleString) -> cst.SimpleString:

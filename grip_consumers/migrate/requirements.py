@@ -10,7 +10,7 @@ from .source import Note
 __all__ = ["notes"]
 
 _NAMES = re.compile(
-    r"""^\s*["']?(channels(?:[-_.]redis)?|daphne)\s*(\[[^]]*\])?["']?\s*([=<>~!;@,"'#\]]|$)""", re.IGNORECASE
+    r"""^\s*(?:-\s+)?["']?(channels(?:[-_.]redis)?|daphne)\s*(\[[^]]*\])?["']?\s*([=<>~!;@,"'#\]]|$)""", re.IGNORECASE
 )
 _INLINE = re.compile(r"""["'](channels(?:[-_.]redis)?|daphne)\s*(\[[^]]*\])?\s*(["'=<>~!;@])""", re.IGNORECASE)
 
@@ -21,10 +21,15 @@ _ADVICE = {
 }
 
 
-def notes(text: str) -> Iterator[Note]:
-    """A note for each line that asks for a package of Channels."""
+def notes(text: str, *, in_python: bool = False) -> Iterator[Note]:
+    """A note for each package of Channels that a line asks for.
+
+    Args:
+        text: of a file of requirements.
+        in_python: whether it is a program (setup.py), in which only strings name packages.
+    """
     for number, line in enumerate(text.splitlines(), 1):
-        match = _NAMES.match(line) or _INLINE.search(line)
-        if match is not None:
-            name = re.sub("[-_.]+", "-", match[1].lower())
+        match = None if in_python else _NAMES.match(line)
+        matches = [match] if match is not None else list(_INLINE.finditer(line))
+        for name in dict.fromkeys(re.sub("[-_.]+", "-", match[1].lower()) for match in matches):
             yield Note(number, "dependency", f"`{name}`: {_ADVICE[name]}")

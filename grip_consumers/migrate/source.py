@@ -7,13 +7,17 @@ have read it, so that lines and scopes are those of the file.
 from __future__ import annotations
 
 import ast
+import re
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import libcst as cst
 from libcst.metadata import MetadataWrapper, PositionProvider, Scope, ScopeProvider
+
+from . import formfeeds
 
 __all__ = ["Note", "Source", "dotted_name", "find_all", "text_of"]
 
@@ -56,25 +60,28 @@ class Source:
         try:
             # Has the better messages, and the limits: what is nested without end takes libcst's parser down.
             ast.parse(text, path)
-            tree = cst.parse_module(text)
+            tree = _parsed(text)
         except SyntaxError as error:
             raise SyntaxError(f"line {error.lineno}: {error.msg}") from error
         except cst.ParserSyntaxError as error:
             raise SyntaxError(f"line {error.raw_line}: {error.message.removeprefix('parser error: ')}") from error
         except ValueError as error:
             raise SyntaxError(str(error)) from error
-        if tree.code != text:
-            raise SyntaxError("cannot be written back as it is")
+        if tree is None:
+            raise SyntaxError(_not_kept(text))
         # The tree is used by nobody else, so it need not be copied; the nodes are the keys of the plan.
         wrapper = MetadataWrapper(tree, unsafe_skip_copy=True)
         self.tree = wrapper.module
         self._positions = wrapper.resolve(PositionProvider)
         self._wrapper = wrapper
         self._nodes = list(find_all(self.tree))
+        self._kinds = {type(node) for node in self._nodes}
+        self._added = formfeeds.lines_apart(tree.code) if "\x0c" in text else []
         self._parents = {child: node for node in self._nodes for child in node.children}
 
     def line(self, node: cst.CSTNode) -> int:
-        return self._positions[node].start.line
+        line = self._positions[node].start.line
+        return line - bisect_left(self._added, line)
 
     def parent(self, node: cst.CSTNode) -> cst.CSTNode | None:
         return self._parents.get(node)
@@ -95,7 +102,9 @@ class Source:
 
     def find(self, kind: type[Node]) -> Iterator[Node]:
         """Every node of a kind, in the order of the text."""
-        return (node for node in self._nodes if isinstance(node, kind))
+        # Classes of nodes are abstract ones, of which isinstance() is slow, and there are thousands of nodes.
+        kinds = {found for found in self._kinds if issubclass(found, kind)}
+        return (cast("Node", node) for node in self._nodes if type(node) in kinds)
 
     def change(self, node: cst.CSTNode, change: Change) -> None:
         self._changes[node].append(change)
@@ -110,7 +119,25 @@ class Source:
         """The text with the whole plan carried out."""
         if not self._changes:
             return self.text
-        return self.tree.visit(_Apply(self._changes)).code
+        return formfeeds.together(self.tree.visit(_Apply(self._changes)).code)
+
+
+def _parsed(text: str) -> cst.Module | None:
+    """The tree of a text; None if there is none of which the text can be made again."""
+    tree = cst.parse_module(text)
+    if tree.code == text:
+        return tree
+    kept = formfeeds.apart(text)
+    tree = cst.parse_module(kept) if kept != text else tree
+    return tree if tree.code == kept and formfeeds.together(kept) == text else None
+
+
+def _not_kept(text: str) -> str:
+    if re.search(r"\r(?!\n)", text):
+        return (
+            "has lines that end in a carriage return alone, as old Macs had them: end them in line feeds, and run again"
+        )
+    return "has white space that would be lost: look for control characters, take them out, and run again"
 
 
 class _Apply(cst.CSTTransformer):

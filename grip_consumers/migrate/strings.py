@@ -17,11 +17,16 @@ from .source import Source, dotted_name, text_of
 
 __all__ = ["plan"]
 
+#: What asks for an installed package by its name.
+_METADATA = {"distribution", "get_distribution", "version"}
+_BY_HAND = "This path into Channels is put together when the program runs."
 #: What imports a path that it is given, by the last part of its name.
 _IMPORTERS = {
     "__import__",
     "delattr",
     "find_spec",
+    "get_app_config",
+    "get_containing_app_config",
     "import_module",
     "import_string",
     "importorskip",
@@ -41,16 +46,31 @@ def plan(source: Source) -> None:
         text = text_of(string)
         if text is not None and _DOTTED.fullmatch(text):
             _plan_path(source, string, text)
+        elif text is not None and text.startswith(f"{OLD}.") and _is_imported(source, _whole(source, string)):
+            source.note(string, "by-hand", _BY_HAND)
     for template in source.find(cst.FormattedString):
         first = template.parts[0] if template.parts else None
         ours = isinstance(first, cst.FormattedStringText) and first.value.startswith(f"{OLD}.")
         if ours and _is_imported(source, template):
-            source.note(template, "by-hand", "This path into Channels is put together when the program runs.")
+            source.note(template, "by-hand", _BY_HAND)
+
+
+def _whole(source: Source, string: cst.CSTNode) -> cst.CSTNode:
+    """The expression that starts with a string: ``"channels." + name``, ``"channels.{}".format(name)``"""
+    above = source.parent(string)
+    if isinstance(above, cst.BinaryOperation) and above.left is string:
+        return _whole(source, above)
+    call = source.parent(above) if isinstance(above, cst.Attribute) else None
+    return _whole(source, call) if isinstance(call, cst.Call) else string
 
 
 def _plan_path(source: Source, string: cst.BaseString, text: str) -> None:
     module = module_of(text)
     name = text.removeprefix(module).lstrip(".").split(".")[0]
+    if text == OLD and _asks_for_package(source, string):
+        advice = f'Ask for "{counterpart(text).replace("_", "-")}", whose versions are its own, or take this out.'
+        source.note(string, "no-counterpart", f"`{text}` is asked for as an installed package. {advice}")
+        return
     if _is_imported(source, string):
         if module == OLD and name:
             source.note(string, "no-counterpart", f"Channels 4.3 has no `{text}`: it stays.")
@@ -79,13 +99,29 @@ def _is_imported(source: Source, string: cst.CSTNode) -> bool:
     above = source.parent(string)
     if isinstance(above, cst.Arg):
         call = source.parent(above)
-        return isinstance(call, cst.Call) and call.args[0] is above and _imports(call.func)
+        if not isinstance(call, cst.Call) or not _imports(call.func):
+            return False
+        return call.args[0] is above or _is_package(call, above)
     if isinstance(above, cst.Comparison):
         operands = [comparison.comparator for comparison in above.comparisons]
         return any(dotted_name(operand).endswith(("INSTALLED_APPS", "sys.modules")) for operand in operands)
     if isinstance(above, cst.Index):
         return _is_sys_modules(source, above)
     return isinstance(above, cst.DictElement) and above.key is string and _is_module_patch(source, above)
+
+
+def _is_package(call: cst.Call, arg: cst.Arg) -> bool:
+    """The second argument of ``import_module(".layers", "channels")``"""
+    if dotted_name(call.func).rpartition(".")[2] not in {"find_spec", "import_module", "resolve_name"}:
+        return False
+    return arg.keyword.value == "package" if arg.keyword is not None else call.args[1:2] == (arg,)
+
+
+def _asks_for_package(source: Source, string: cst.CSTNode) -> bool:
+    """``importlib.metadata.version("channels")``"""
+    arg = source.parent(string)
+    call = source.parent(arg) if isinstance(arg, cst.Arg) else None
+    return isinstance(call, cst.Call) and dotted_name(call.func).rpartition(".")[2] in _METADATA
 
 
 def _imports(func: cst.BaseExpression) -> bool:

@@ -6,13 +6,15 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from grip_consumers.migrate import command
+from grip_consumers.migrate import command, project, writing
 from grip_consumers.migrate.command import main
+from grip_consumers.migrate.output import Output
 from tests.parity import project as parity
 
 from .sources import PROJECTS, copy
@@ -169,9 +171,170 @@ def test_a_file_that_cannot_be_written_is_an_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write("a.py", IMPORT)
-    monkeypatch.setattr(Path, "write_bytes", lambda *_: (_ for _ in ()).throw(PermissionError("not permitted")))
+    write("b.py", IMPORT)
+    monkeypatch.setattr(writing, "replace", refusing("a.py", PermissionError("not permitted")))
     assert main([".", "--write"]) == 2
-    assert "a.py: error: not permitted" in capsys.readouterr().err
+    shown = capsys.readouterr()
+    assert shown.out == "changed b.py\n"
+    assert "a.py: error: not permitted\n1 file changed" in shown.err
+
+
+def refusing(name: str, error: OSError) -> Callable[[Path, bytes, bytes], None]:
+    """A replacement of files that fails for one of them."""
+    replace = writing.replace
+
+    def refuse(file: Path, old: bytes, new: bytes) -> None:
+        if file.name == name:
+            raise error
+        replace(file, old, new)
+
+    return refuse
+
+
+def test_a_file_that_was_edited_meanwhile_is_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, plan = write("a.py", IMPORT), project.migrate
+
+    def edit(*arguments: Any) -> Any:
+        file.write_text("edited")
+        return plan(*arguments)
+
+    monkeypatch.setattr(project, "migrate", edit)
+    assert main([".", "--write"]) == 2
+    assert file.read_text() == "edited"
+    assert "a.py: error: changed meanwhile" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["a.py", "requirements.txt"])
+def test_a_file_that_cannot_be_read_is_an_error(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(name, IMPORT)
+    write("b.py", IMPORT)
+    opened = Path.open
+
+    def refuse(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path.name == name:
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    assert main([".", "--write"]) == 2
+    monkeypatch.undo()
+    assert f"{name}: error: permission denied\n" in capsys.readouterr().err
+    assert Path("b.py").read_text() == "import grip_consumers.db\n"
+
+
+@pytest.mark.parametrize("coding", ["rot13", "undefined", "punycode", "nonsense"])
+def test_a_file_in_no_encoding_is_an_error(coding: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write("a.py", f"# coding: {coding}\n{IMPORT}")
+    write("b.py", IMPORT)
+    assert main([".", "--write"]) == 2
+    assert re.search(f"^a.py: error: .*{coding}", capsys.readouterr().err, re.MULTILINE)
+    assert Path("b.py").read_text() == "import grip_consumers.db\n"
+
+
+def test_a_folder_that_cannot_be_read_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write("a.py", IMPORT)
+    write("closed/b.py", IMPORT)
+    scan = os.scandir
+
+    def refuse(path: Any) -> Any:
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert main([".", "--write"]) == 2
+    assert capsys.readouterr().err.count("closed: error: permission denied; --exclude leaves it out") == 1
+    assert Path("a.py").read_text() == "import grip_consumers.db\n"
+    assert main([".", "--write", "--exclude", "closed"]) == 0
+
+
+def test_a_pipe_is_no_file(capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo("a.py")
+    assert main(["."]) == 0
+    assert main(["a.py"]) == 2
+    assert "a.py: error: is no regular file" in capsys.readouterr().err
+
+
+def in_process(*arguments: str, **options: Any) -> subprocess.Popen[str]:
+    package = str(Path(command.__file__).parents[2])
+    env = {**os.environ, "PYTHONPATH": package, **options.pop("env", {})}
+    line = [sys.executable, "-m", "grip_consumers.migrate", *arguments]
+    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, **options)
+
+
+def test_all_is_written_though_nobody_reads_the_output() -> None:
+    files = [write(f"{number}.py", IMPORT) for number in range(9)]
+    process = in_process(".", "--write")
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    assert process.stderr.read() == "9 files changed, 0 reported, no errors\n"
+    process.stderr.close()
+    assert process.wait() == 0
+    assert {file.read_text() for file in files} == {"import grip_consumers.db\n"}
+
+
+def test_names_that_the_output_cannot_show_are_escaped() -> None:
+    names = ["a.py", "é.py", "z.py"]
+    for name in names:
+        write(name, IMPORT)
+    process = in_process(".", "--write", env={"PYTHONIOENCODING": "ascii"})
+    assert process.communicate() == (
+        "changed a.py\nchanged z.py\nchanged \\xe9.py\n",
+        "3 files changed, 0 reported, no errors\n",
+    )
+    assert {Path(name).read_text() for name in names} == {"import grip_consumers.db\n"}
+
+
+def test_everything_is_written_before_anything_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    files, seen = [write(name, IMPORT) for name in ("a.py", "b.py")], []
+    monkeypatch.setattr(Output, "show_line", lambda *_: seen.append([file.read_text() for file in files]))
+    main([".", "--write"])
+    assert seen == [["import grip_consumers.db\n"] * 2] * 2
+
+
+@pytest.mark.parametrize("paths", [[".", "a.py"], ["a.py", "../{here}/a.py"], [".", "."]])
+def test_paths_may_overlap(paths: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write("a.py", IMPORT)
+    write("requirements.txt", "channels\n")
+    assert main([path.format(here=tmp_path.name) for path in paths]) == 1
+    shown = capsys.readouterr()
+    assert shown.out.count("+++") == 1
+    assert shown.err.count("requirements.txt") == (0 if paths[0] == "a.py" else 1)
+
+
+def test_a_diff_is_of_paths_as_seen_from_the_working_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    file = write("one/a.py", IMPORT)
+    write("two/b.py", "")
+    main(["two/../one"])
+    subprocess.run(["git", "apply", "-p1", "-"], input=capsys.readouterr().out, text=True, check=True)
+    assert file.read_text() == "import grip_consumers.db\n"
+
+
+def test_it_is_said_if_a_diff_cannot_be_applied_where_the_command_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    write("one/a.py", IMPORT)
+    Path("two").mkdir()
+    os.chdir("two")
+    main(["../one"])
+    assert "outside of the working folder" in capsys.readouterr().err
+    main(["../one", "--write"])
+    assert "outside of the working folder" not in capsys.readouterr().err
+
+
+def test_files_keep_the_names_by_which_others_reach_their_imports() -> None:
+    write("app/compat.py", "import channels.layers\n")
+    write("app/views.py", "from .compat import channels\nx = channels.layers.get_channel_layer\n")
+    assert main([".", "--write"]) == 0
+    code = "import app.views; print(app.views.x.__module__)"
+    env = {**os.environ, "PYTHONPATH": str(Path(command.__file__).parents[2])}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=env)
+    assert run.stdout.startswith("grip_consumers.layers"), run.stderr
 
 
 def test_a_path_that_is_not_there_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
@@ -179,11 +342,12 @@ def test_a_path_that_is_not_there_is_an_error(capsys: pytest.CaptureFixture[str]
     assert "nowhere: error: does not exist" in capsys.readouterr().err
 
 
-def test_a_project_with_a_package_called_channels_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    write("channels/__init__.py", "")
-    write("a.py", IMPORT)
+@pytest.mark.parametrize("root", [".", "src"])
+def test_a_project_with_a_package_called_channels_is_refused(root: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write(f"{root}/channels/__init__.py", "")
+    file = write(f"{root}/a.py", IMPORT)
     assert main([".", "--write"]) == 2
-    assert Path("a.py").read_text() == IMPORT
+    assert file.read_text() == IMPORT
     assert "this project's own `channels`" in capsys.readouterr().err
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import codecs
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,15 +53,53 @@ def test_symbolic_links_are_not_followed(tmp_path: Path) -> None:
     assert found(root) == ["a.py", "real/b.py"]
 
 
+def test_what_is_no_regular_file_is_left_out(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.py")
+    os.mkfifo(tmp_path / "requirements.txt")
+    assert found(tree(tmp_path, "b.py")) == ["b.py"]
+    assert list(files.requirement_files(tmp_path)) == []
+
+
+def test_it_is_told_which_folders_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = tree(tmp_path, "a.py", "closed/b.py") / "closed"
+    scan = os.scandir
+
+    def refuse(path: str) -> Any:
+        if Path(path) == closed:
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    refused: list[OSError] = []
+    assert [file.name for file in files.python_files(tmp_path, refused=refused.append)] == ["a.py"]
+    assert [error.filename for error in refused] == [str(closed)]
+
+
+def test_what_cannot_be_looked_at_is_not_taken_for_an_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree(tmp_path, "closed/b.py")
+    exists = Path.exists
+
+    def refuse(path: Path, **options: Any) -> bool:
+        if path.name == "pyvenv.cfg":
+            raise PermissionError(13, "Permission denied")
+        return exists(path, **options)
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    assert found(tmp_path) == ["closed/b.py"]
+
+
 def test_a_file_that_is_named_is_taken(tmp_path: Path) -> None:
     file = tree(tmp_path, "node_modules/script") / "node_modules" / "script"
     assert list(files.python_files(file)) == [file]
 
 
 def test_files_of_requirements(tmp_path: Path) -> None:
-    tree(tmp_path, "requirements.txt", "requirements-dev.txt", "requirements/prod.txt", "pyproject.toml", "notes.txt")
+    listed = ["environment.yml", "pyproject.toml", "requirements-dev.txt", "requirements.txt", "setup.py"]
+    tree(tmp_path, *listed, "requirements/prod.txt", "notes.txt")
     names = [file.relative_to(tmp_path).as_posix() for file in files.requirement_files(tmp_path)]
-    assert names == ["pyproject.toml", "requirements-dev.txt", "requirements.txt", "requirements/prod.txt"]
+    assert names == [*listed, "requirements/prod.txt"]
 
 
 @pytest.mark.parametrize(
@@ -77,22 +117,19 @@ def test_bytes_are_kept(tmp_path: Path, data: bytes) -> None:
     file = tmp_path / "a.py"
     file.write_bytes(data)
     text = files.read(file)
-    files.write(file, text, text.content)
-    assert file.read_bytes() == data
+    assert text.bytes_of(text.content) == data
 
 
-@pytest.mark.parametrize("data", [b"x = '\xe9'\n", b"# coding: nonsense\n"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"x = '\xe9'\n",
+        *(b"# coding: %b\nx = 1\n" % name for name in (b"nonsense", b"rot13", b"hex", b"undefined", b"punycode")),
+        b"# coding: utf-16\nx = 1\n",
+        b"# coding: unicode_escape\nx = '\\n'\n",
+    ],
+)
 def test_what_cannot_be_decoded_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.py").write_bytes(data)
     with pytest.raises(SyntaxError):
         files.read(tmp_path / "a.py")
-
-
-def test_writing_through_a_link_keeps_the_link_and_the_mode(tmp_path: Path) -> None:
-    file, link = tmp_path / "a.py", tmp_path / "link.py"
-    file.write_text("x = 1\n")
-    file.chmod(0o755)
-    link.symlink_to(file)
-    files.write(link, files.read(link), "x = 2\n")
-    assert link.is_symlink()
-    assert (file.read_text(), file.stat().st_mode & 0o777) == ("x = 2\n", 0o755)

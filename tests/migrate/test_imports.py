@@ -37,6 +37,47 @@ MOVED = {
         "import channels\ndef f(channels): return channels.layers\nclass A:\n    channels = 1\n    x = channels",
         "import grip_consumers\ndef f(channels): return channels.layers\nclass A:\n    channels = 1\n    x = channels",
     ),
+    "shadowed where a module of it is imported": (
+        "import channels.db\ndef f(channels): return channels.db\ndef g():\n    channels = 1\n    channels.db",
+        "import grip_consumers.db\ndef f(channels): return channels.db\ndef g():\n    channels = 1\n    channels.db",
+    ),
+    "shadowed by a loop": (
+        "import channels.db\ndef f():\n    for channels in z: channels.db()\nchannels.db",
+        "import grip_consumers.db\ndef f():\n    for channels in z: channels.db()\ngrip_consumers.db",
+    ),
+    "shadowed in a comprehension": (
+        "import channels.db\n[channels.db for channels in channels.db.z]",
+        "import grip_consumers.db\n[channels.db for channels in grip_consumers.db.z]",
+    ),
+    "shadowed around": (
+        "import channels.db\ndef f(channels):\n    return lambda: channels.db",
+        "import grip_consumers.db\ndef f(channels):\n    return lambda: channels.db",
+    ),
+    "shadowed in the body of a class": (
+        (
+            "import channels.db\nclass A:\n    a = channels.db\n    channels = channels.db\n    b = channels.db\n"
+            "    def f(self): return channels.db"
+        ),
+        (
+            "import grip_consumers.db\nclass A:\n    a = grip_consumers.db\n    channels = grip_consumers.db\n"
+            "    b = channels.db\n    def f(self): return grip_consumers.db"
+        ),
+    ),
+    "used of another module than the one that is imported": (
+        "import channels.db\ndef f():\n    import channels.auth\n    return channels.db, channels.layers",
+        (
+            "import grip_consumers.db\ndef f():\n    import grip_consumers.auth\n"
+            "    return grip_consumers.db, grip_consumers.layers"
+        ),
+    ),
+    "bound by a pattern": (
+        "import channels\nmatch x:\n    case [*channels]: channels.y",
+        "import grip_consumers as channels\nmatch x:\n    case [*channels]: channels.y",
+    ),
+    "bound out of a comprehension": (
+        "import channels\ndef f():\n    [a for a in b if (channels := a)]\n    channels.x",
+        "import grip_consumers as channels\ndef f():\n    [a for a in b if (channels := a)]\n    channels.x",
+    ),
     "attributes and keywords": (
         "import channels\nself.channels = f(channels=channels)",
         "import grip_consumers\nself.channels = f(channels=grip_consumers)",
@@ -106,8 +147,10 @@ NOTED = {
     "a name that is not there": ("from channels.layers import Nothing", "no-counterpart", "has no `Nothing`"),
     "a name of Channels 1": ("from channels import Group", "no-counterpart", "has no `Group`"),
     "the version": ("from channels import __version__", "no-counterpart", "is its own"),
+    "the version, as an attribute": ("import channels; channels.__version__", "no-counterpart", "is its own"),
+    "the version, by another name": ("import channels as c; c.__version__", "no-counterpart", "is its own"),
     "a library": ("from djangochannelsrestframework import x", "third-party", "as_channels"),
-    "a library without the name": ("import strawberry.channels", "third-party", "as_channels"),
+    "a library without the name": ("import turbo.consumers", "third-party", "as_channels"),
     "the server": ("from daphne.server import Server", "daphne", "Daphne's own"),
 }
 
@@ -123,6 +166,33 @@ def test_what_has_no_counterpart_is_noted(name: str) -> None:
 @pytest.mark.parametrize("text", [after for _, after in MOVED.values()])
 def test_nothing_is_noted_without_need(text: str) -> None:
     assert [note for note in planned(text, imports.plan)[1] if "x_y" not in note.text] == []
+
+
+def test_a_name_that_other_files_reach_is_kept() -> None:
+    text = "import channels.db, os\nchannels.db"
+    after, notes = planned(text, lambda source: imports.plan(source, shared=True))
+    assert (after, notes) == ("import grip_consumers.db, grip_consumers as channels, os\nchannels.db", [])
+
+
+CONNECTED = [
+    "import strawberry.channels",
+    "from strawberry.channels.handlers import GraphQLWSConsumer",
+    "import channels_graphql_ws",
+    "from channelsmultiplexer import AsyncJsonWebsocketDemultiplexer",
+]
+
+
+@pytest.mark.parametrize("text", CONNECTED)
+@pytest.mark.parametrize("as_channels", [False, True])
+def test_a_library_that_needs_connections_is_not_sent_to_this_package(text: str, *, as_channels: bool) -> None:
+    (note,) = planned(text, lambda source: imports.plan(source, as_channels=as_channels))[1]
+    assert note.kind == "third-party"
+    assert "on an ASGI server with Channels" in note.text
+    assert "Begin your settings" not in note.text
+
+
+def test_strawberry_without_its_consumers_is_no_library_of_channels() -> None:
+    assert planned("import strawberry\nfrom strawberry.django import x", imports.plan)[1] == []
 
 
 def test_a_package_of_the_project_is_no_library() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from grip_consumers.migrate.apps import Known
 from grip_consumers.migrate.project import Facts, concerns, facts, migrate
 from grip_consumers.migrate.source import Source
 
@@ -31,17 +32,23 @@ def test_facts_are_gathered_from_all_files() -> None:
     sources = [Source(text, f"{number}.py") for number, text in enumerate(texts)]
     expected = Facts(
         uses_channels=True,
-        has_app=True,
         as_channels=True,
         aliases=frozenset({"default", "live"}),
         local=frozenset({"mine"}),
+        shared=frozenset(),
+        apps=Known(has_app=True, parts=frozenset({"INSTALLED_APPS"})),
     )
     assert facts(sources, frozenset({"mine"})) == expected
 
 
 def test_a_project_without_channels_has_no_facts() -> None:
     assert facts([Source("MIDDLEWARE = []", "settings.py")]) == Facts(
-        uses_channels=False, has_app=False, as_channels=False, aliases=frozenset({"default"}), local=frozenset()
+        uses_channels=False,
+        as_channels=False,
+        aliases=frozenset({"default"}),
+        local=frozenset(),
+        shared=frozenset(),
+        apps=Known(parts=frozenset({"INSTALLED_APPS"})),
     )
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from grip_consumers.migrate import settings
+from grip_consumers.migrate.apps import Known
 
 from .sources import alone, planned
 
@@ -74,9 +77,11 @@ BY_HAND = [
 ]
 
 
-def migrated(text: str, path: str = "site/settings.py", **changes: object) -> tuple[str, list[str]]:
+def migrated(
+    text: str, path: str = "site/settings.py", *, apps: dict[str, object] | None = None, **changes: object
+) -> tuple[str, list[str]]:
     source, known = alone(text, path, **changes)
-    settings.plan(source, keep_daphne_place=not known.has_app, uses_channels=known.uses_channels, aliases=known.aliases)
+    settings.plan(source, replace(known.apps, **apps or {}), uses_channels=known.uses_channels, aliases=known.aliases)
     return source.changed_text(), [note.kind for note in sorted(source.notes)]
 
 
@@ -102,7 +107,7 @@ def test_it_is_said_that_daphne_goes() -> None:
 
 
 def test_daphne_goes_where_another_file_has_channels() -> None:
-    assert migrated('INSTALLED_APPS = ["daphne", *BASE]', has_app=True)[0] == "INSTALLED_APPS = [*BASE]"
+    assert migrated('INSTALLED_APPS = ["daphne", *BASE]', apps={"has_app": True})[0] == "INSTALLED_APPS = [*BASE]"
 
 
 MIDDLEWARES = {
@@ -110,8 +115,10 @@ MIDDLEWARES = {
     "MIDDLEWARE: list = ('a.B',)": "MIDDLEWARE: list = ('grip_consumers.GripMiddleware', 'a.B',)",
     'MIDDLEWARE = ["a.B"] + MORE': 'MIDDLEWARE = ["grip_consumers.GripMiddleware", "a.B"] + MORE',
     "MIDDLEWARE = []": 'MIDDLEWARE = ["grip_consumers.GripMiddleware"]',
-    'MIDDLEWARE = ["a.B", *MIDDLEWARE]': 'MIDDLEWARE = ["a.B", *MIDDLEWARE]',
-    'MIDDLEWARE = ["a.B"] + base.MIDDLEWARE': 'MIDDLEWARE = ["a.B"] + base.MIDDLEWARE',
+    'MIDDLEWARE = [*MIDDLEWARE, "a.B"]': 'MIDDLEWARE = [*MIDDLEWARE, "a.B"]',
+    'MIDDLEWARE = base.MIDDLEWARE + ["a.B"]': 'MIDDLEWARE = base.MIDDLEWARE + ["a.B"]',
+    'MIDDLEWARE.insert(1, "a.B")': 'MIDDLEWARE.insert(1, "a.B")',
+    'MIDDLEWARE.append("a.B")': 'MIDDLEWARE.append("a.B")',
     'MIDDLEWARE += ["a.B"]': 'MIDDLEWARE += ["a.B"]',
     'if D:\n    MIDDLEWARE = ["a.B"]': 'if D:\n    MIDDLEWARE = ["grip_consumers.GripMiddleware", "a.B"]',
 }
@@ -157,9 +164,7 @@ def test_each_option_that_is_dropped_is_named(key: str) -> None:
     text = f'CHANNEL_LAYERS = {{"default": {{{REDIS}, "CONFIG": {{"{key}": 1, "capacity": 1}}}}}}'
     after, notes = planned(
         text,
-        lambda source: settings.plan(
-            source, keep_daphne_place=True, uses_channels=True, aliases=frozenset({"default"})
-        ),
+        lambda source: settings.plan(source, Known(), uses_channels=True, aliases=frozenset({"default"})),
     )
     assert '"CONFIG": {"capacity": 1}' in after
     assert [(note.kind, f"`{key}`" in note.text) for note in notes] == [("layer-option", True)]
@@ -184,6 +189,30 @@ def test_the_layer_that_a_consumer_names_is_replaced_too() -> None:
 def test_tests_keep_their_layer_in_the_process(path: str, *, stays: bool) -> None:
     text = f'CHANNEL_LAYERS = {{"default": {{{MEMORY}}}}}'
     assert (migrated(text, path)[0] == text) is stays
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'MIDDLEWARE = ["a.B", *MIDDLEWARE]',
+        'MIDDLEWARE = ["a.B"] + base.MIDDLEWARE',
+        'MIDDLEWARE.insert(0, "a.B")',
+        'settings.MIDDLEWARE.insert(0, f("a.B"))',
+    ],
+)
+def test_middleware_that_comes_before_ours_is_noted(text: str) -> None:
+    assert migrated(text, uses_channels=True) == (text, ["by-hand"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'MIDDLEWARE = ["grip_consumers.GripMiddleware", "a.B", *MIDDLEWARE]',
+        'MIDDLEWARE.insert(0, "grip_consumers.GripMiddleware")',
+    ],
+)
+def test_our_middleware_may_come_first_again(text: str) -> None:
+    assert migrated(text, uses_channels=True) == (text, [])
 
 
 def test_layers_are_found_in_configure_and_left_in_overrides() -> None:

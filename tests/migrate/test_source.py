@@ -25,6 +25,31 @@ def test_what_is_nested_too_deeply_is_refused() -> None:
         Source("x = " + "+".join("a" * 900), "a.py")
 
 
+FORM_FEEDS = {
+    "before the first statement": "\x0cimport a\n",
+    "between functions": "def f(): ...\n\n\x0c\ndef g(): ...\n\x0cdef h(): ...\n",
+    "several": "a\n\x0c\x0cb\n\x0c# c\n\x0c",
+    "before indentation": "if a:\n\x0c    b\n    c\n\x0cd\n",
+    "in a string": "'''\n\x0cx\n'''\n\x0cb\n",
+    "with other line ends": "a\r\n\x0cb\r\nc\n\x0cd",
+}
+
+
+@pytest.mark.parametrize("name", FORM_FEEDS)
+def test_form_feeds_are_kept(name: str) -> None:
+    text = f"{FORM_FEEDS[name]}\nwanted\n"
+    source = Source(text, "a.py")
+    (node,) = (node for node in source.find(cst.Name) if node.value == "wanted")
+    assert source.line(node) == text[: text.index("wanted")].count("\n") + 1
+    source.change(node, lambda name: name.with_changes(value="found"))
+    assert source.changed_text() == text.replace("wanted", "found")
+
+
+def test_it_is_said_what_to_do_with_carriage_returns() -> None:
+    with pytest.raises(SyntaxError, match="end them in line feeds"):
+        Source("import a\rb\r", "a.py")
+
+
 def test_a_text_with_a_null_byte_is_refused() -> None:
     with pytest.raises(SyntaxError):
         Source("x = 1\0", "a.py")

@@ -18,6 +18,10 @@ MOVED = {
     "importlib.import_module('channels')": "importlib.import_module('grip_consumers')",
     "pytest.importorskip('channels')": "pytest.importorskip('grip_consumers')",
     "apps.is_installed('channels')": "apps.is_installed('grip_consumers')",
+    "apps.get_app_config('channels')": "apps.get_app_config('grip_consumers')",
+    "import_module('.layers', 'channels')": "import_module('.layers', 'grip_consumers')",
+    "import_module('.layers', package='channels')": "import_module('.layers', package='grip_consumers')",
+    "import_module(name='channels.db')": "import_module(name='grip_consumers.db')",
     "'channels' in settings.INSTALLED_APPS": "'grip_consumers' in settings.INSTALLED_APPS",
     "'channels.db' in sys.modules": "'grip_consumers.db' in sys.modules",
     "sys.modules['channels.db']": "sys.modules['grip_consumers.db']",
@@ -47,6 +51,10 @@ LOOK_ALIKES = [
     "LOGGING['loggers']['channels']",
     "patch.dict(colours, {'channels': None})",
     "f(x, 'channels.layers.x')",
+    "patch(x, 'channels')",
+    "x = 'channels.' + y",
+    "x('channels.{}'.format(y))",
+    "f(version='channels')",
 ]
 
 
@@ -65,6 +73,11 @@ NOTED = {
     "patch('channels.nothing.x')": ("no-counterpart", "Channels 4.3 has no"),
     "x = import_string('channels.layers' '.get_channel_layer')": ("by-hand", "in pieces"),
     "import_module(f'channels.{x}')": ("by-hand", "when the program runs"),
+    "import_module('channels.' + x + '.y')": ("by-hand", "when the program runs"),
+    "import_module('channels.%s' % x)": ("by-hand", "when the program runs"),
+    "import_module('channels.{}'.format(x))": ("by-hand", "when the program runs"),
+    "importlib.metadata.version('channels')": ("no-counterpart", "grip-consumers"),
+    "pkg_resources.get_distribution('channels')": ("no-counterpart", "grip-consumers"),
 }
 
 
