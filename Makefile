@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO_ADDRESS ?= 127.0.0.1:8000
-# One file at a time to each of two workers: servers are started once for a file.
-PYTEST_ARGS ?= -n 2 --dist loadfile
+# One file at a time to each worker: servers are started once for a file. Three on two cores, as each often waits for them.
+PYTEST_ARGS ?= -n 3 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-pushpin demo-backend test test-short system-packages check format benchmark clean
