@@ -43,8 +43,8 @@ SKIP_USERS = "skip-users"
 #: The close code for a session that has ended; codes from 4000 on are an application's own (RFC 6455 §7.4.2).
 _SESSION_GONE = 4401
 
-#: How many events one batch handles of a connection that sends to itself, each by the handler of the one before; and
-#: for how many seconds it begins with another.
+#: How many events to itself one batch of a connection handles, each sent by the handler of the one before; and for how
+#: many seconds it begins with another.
 _CHAIN_MAX, _CHAIN_SECONDS = 100, 0.5
 
 #: Subscriptions that a connection has beside those of its groups: its private channel.
@@ -81,7 +81,7 @@ class Batch:
         *("stack_runs", "active", "_base_scope", "_own_events", "_client_messages"),
         *("ended", "send_wrapped", "_context", "_denial", "_released", "slow_after"),
         *("inbox", "joins", "copied", "revoked", "held_up", "way_is_clear", "ticked", "refused_with"),
-        *("_chain", "_chain_began"),
+        *("mailed", "_generation", "_chain_began"),
     )
 
     def __init__(self, request: BatchRequest, exchange: Exchange, settings: Settings) -> None:
@@ -120,9 +120,12 @@ class Batch:
         self.refused_with: int | None = None
         self.active = False
         self._base_scope: Scope | None = None
-        self._own_events: deque[Message | Entry] = deque()
-        #: How many of its own events were handled since the last message of the client, and when that began.
-        self._chain, self._chain_began = 0, 0.0
+        #: What it sends to itself has to go by mail, until the batch ends: nothing may overtake what has gone so.
+        self.mailed = False
+        #: Events for this connection, each with how many of their kind led to it, one by the handler of the other.
+        self._own_events: deque[tuple[Message | Entry, int]] = deque()
+        #: That number of the event that is being handled, and since when such events are: 0.0 if none has been yet.
+        self._generation, self._chain_began = 0, 0.0
         self._client_messages = self._read()
         self._released = False
         self._context: Token[Batch | None]
@@ -189,35 +192,35 @@ class Batch:
         """
         # Once it has closed, a server would have nothing but the end to report.
         while self._own_events and self.exchange.state is not State.CLOSING:
-            found = self._own_events.popleft()
-            message = self._carry_out(found) if isinstance(found, Entry) else self._linked(found)
+            found, self._generation = self._own_events.popleft()
+            if self._generation and not self._chain_began:
+                self._chain_began = monotonic()
+            message = self._carry_out(found) if isinstance(found, Entry) else found
             if message is not None:
                 yield message
 
-    def _linked(self, message: Message) -> Message:
-        if not self._chain:
-            self._chain_began = monotonic()
-        self._chain += 1
-        return message
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether this batch handles another event that the connection sends to itself.
+    def takes_own(self) -> bool:
+        """Whether this batch handles another event that the connection sends to itself; if not, it has to go by mail.
 
         A handler that always sends the next one would never let it be answered: the client would get nothing, and would
-        not be heard. Such an event has to come back by mail.
+        not be heard. Mail comes with another batch, but none comes before the connection is accepted.
         """
-        if not self._chain:
+        if self.exchange.state is State.CONNECTING:
             return True
-        return self._chain < _CHAIN_MAX and monotonic() - self._chain_began < _CHAIN_SECONDS
+        if self._generation >= _CHAIN_MAX or (self._generation and monotonic() - self._chain_began >= _CHAIN_SECONDS):
+            self.mailed = True
+        return not self.mailed
 
-    def deliver(self, message: Message) -> None:
-        """Queue an event for this very connection; it is handled when the current handler has returned."""
-        self._own_events.append(message)
+    def deliver(self, message: Message, *, follows: bool = True) -> None:
+        """Queue an event for this very connection; it is handled when the current handler has returned.
+
+        `follows`: that handler has sent it.
+        """
+        self._own_events.append((message, self._generation + 1 if follows else 0))
 
     def post(self, entry: Entry) -> None:
         """Queue an entry of this connection's mail."""
-        self._own_events.append(entry)
+        self._own_events.append((entry, 0))
 
     def _carry_out(self, entry: Entry) -> Message | None:
         if isinstance(entry, (Event, Frames)) and entry.group is not None and entry.group not in self.groups:
@@ -262,7 +265,7 @@ class Batch:
             event = following
             if self.revoked and not isinstance(event, (Close, Disconnect)):
                 continue
-            self._chain = 0
+            self._generation, self._chain_began = 0, 0.0
             yield to_asgi(event)
         if self.revoked:
             self.exchange.close(_SESSION_GONE)

@@ -38,7 +38,7 @@ def look_at_stack() -> None:
     The source of each is read once.
     """
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and (module := frame.f_globals.get("__name__", "")) not in _BELOW:
+    while frame is not None and (module := str(frame.f_globals.get("__name__"))) not in _BELOW:
         place = (frame.f_code.co_filename, frame.f_code.co_firstlineno)
         if place not in _looked_at:
             _looked_at.add(place)
@@ -51,7 +51,7 @@ def _look_at(frame: FrameType, module: str) -> None:
     file, line = frame.f_code.co_filename, frame.f_code.co_firstlineno
     text = "".join(linecache.getlines(file, frame.f_globals))
     try:
-        found = scan(text, file, classes=(), lines=[line])
+        found = scan(text, file, classes=(), lines={line: frame.f_lineno})
     except (SyntaxError, ValueError):
         # No Python: it was made up while running.
         return

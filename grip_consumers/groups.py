@@ -148,8 +148,8 @@ async def send_to_channel(channel: str, message: Message, *, expiry: float = EXP
     """
     _not_while_rendering("send")
     batch = _own_batch(channel, "send")
-    if batch is not None and batch.goes_on:
-        batch.deliver(copy.deepcopy(message))
+    if batch is not None:
+        await _deliver(batch, copy.deepcopy(message), expiry)
         return
     if local_channels.is_local(channel):
         await local_channels.send(channel, message, expiry=expiry, capacity=capacity)
@@ -162,7 +162,7 @@ async def close(channel: str, code: int, reason: str) -> None:
     _not_while_rendering("close_connection")
     checked = CloseAction(code, reason)
     batch = _own_batch(channel, "close_connection")
-    if batch is not None:
+    if batch is not None and not batch.mailed:
         batch.post(Shut(checked.code, checked.reason))
         return
     if local_channels.is_local(channel):
@@ -258,14 +258,26 @@ async def send(
     if sending.to_refresh:
         await off_loop(sending.refresh)
     if batch is not None and own is not None:
-        await _deliver(batch, group, own, expiry)
+        await _deliver(batch, own, expiry)
 
 
-async def _deliver(batch: Batch, group: str, message: Message, expiry: float) -> None:
-    if batch.goes_on:
+async def _deliver(batch: Batch, message: Message, expiry: float) -> None:
+    """Give the connection of this batch an event of its own, in this batch or, if that takes too long, by mail.
+
+    No capacity limits it: it is as if the next batch had begun.
+    """
+    if batch.takes_own():
         batch.deliver(message)
-    else:
-        await off_loop(_tell, batch.channel_name, Event(message, group=group), expiry)
+        return
+    try:
+        await off_loop(_tell, batch.channel_name, Event(message), expiry)
+    except TypeError:
+        # It cannot leave this process. Whether a handler may send it must not depend on how slow another was.
+        batch.deliver(message)
+        return
+    if not may_have_mail(type(batch.consumer)):
+        # The callback may fall together with frames of the client, whose batch does not look for mail.
+        followup.watch(_private(batch.channel_name), {private_log(batch.channel_name): 0}, (_CATCH_UP,))
 
 
 def _has_proxies() -> bool:

@@ -229,7 +229,7 @@ class _Process:
             kept = self._taken.setdefault(taken.queue, deque())
             (kept.appendleft if first else kept.append)(taken)
             if channel not in self._waiters:
-                self._nobody_waits(channel)
+                _put_back_later(self, taken)
         self.wake(channel)
 
     def pop_taken(self, queue: _Queue) -> Message | None:

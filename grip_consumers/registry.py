@@ -82,6 +82,9 @@ def note_arrival(cls: type, before: frozenset[type]) -> None:
         return
     register(cls)
     path = getattr(settings, "ASGI_APPLICATION", None)
+    if not path:
+        # Other processes know of none, as in tests.
+        return
     say_once(
         ("unrouted", f"{cls.__module__}.{cls.__qualname__}", ""),
         "%s.%s came to light only when a connection came: importing ASGI_APPLICATION (%r) does not lead to it. Other "

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from grip_consumers import scan_calls, scan_values
@@ -44,7 +44,7 @@ def scan(
     file: str,
     *,
     classes: Collection[str] | None = None,
-    lines: Collection[int] = (),
+    lines: Collection[int] | Mapping[int, int] = (),
     subscription_limit: int = 20,
 ) -> list[Finding]:
     """What is to be found in a module's source, by line.
@@ -54,7 +54,8 @@ def scan(
         file: its name, for the findings.
         classes: qualified names of the classes that are consumers of WebSockets; None: those that look like it, by
             the names of their bases and methods, and all ASGI applications.
-        lines: where functions begin that stand around such consumers.
+        lines: where functions begin that stand around such consumers; to the line that runs, if that is known: other
+            branches may be for HTTP.
         subscription_limit: the proxy's, for each connection (GRIP_SUBSCRIPTION_LIMIT).
 
     Raises:
@@ -73,11 +74,15 @@ def scan(
     )
 
 
-def _in_calls(source: Source, classes: Collection[str] | None, lines: Collection[int]) -> Iterator[Finding]:
+def _in_calls(
+    source: Source, classes: Collection[str] | None, lines: Collection[int] | Mapping[int, int]
+) -> Iterator[Finding]:
     for function, where in scan_calls.applications(source):
         owner, _, name = where.rpartition(".")
-        if classes is None or (name == "__call__" and owner in classes) or scan_calls.first_line(function) in lines:
-            for node, detail in scan_calls.lasting(source, function):
+        first = scan_calls.first_line(function)
+        if classes is None or (name == "__call__" and owner in classes) or first in lines:
+            running = lines.get(first) if isinstance(lines, Mapping) else None
+            for node, detail in scan_calls.lasting(source, function, running):
                 yield Finding(RULES["lasting-call"], source.file, node.lineno, where, detail)  # type: ignore[attr-defined]
 
 

@@ -33,9 +33,14 @@ def first_line(function: Function) -> int:
     return min(node.lineno for node in (function, *function.decorator_list))
 
 
-def lasting(source: Source, function: Function) -> Iterator[_Place]:
-    """Where an ASGI application counts on running as long as the connection: the node, and what is done there."""
+def lasting(source: Source, function: Function, running: int | None = None) -> Iterator[_Place]:
+    """Where an ASGI application counts on running as long as the connection: the node, and what is done there.
+
+    `running` is the line of its call of the inner application, if that is known.
+    """
     calls = [node for node in within(function) if isinstance(node, ast.Call) and _calls_inner(source, function, node)]
+    if running is not None:
+        calls = [call for call in calls if call.lineno <= running <= (call.end_lineno or call.lineno)]
     yield from _kept_in_variables(function, calls)
     for call in calls:
         yield from _around(source, function, call)

@@ -182,7 +182,7 @@ def deliver(batch: Batch) -> None:
     """Have the batch call the tick, behind its mail and before its frames."""
     batch.ticked = True
     hurried.discard(batch.request.connection_id)
-    batch.deliver({"type": "grip.tick"})
+    batch.deliver({"type": "grip.tick"}, follows=False)
 
 
 def concerns(batch: Batch) -> bool:

@@ -86,6 +86,21 @@ class Genuine(BaseMiddleware):
             scope.clear()
 
 
+class OnlyHttp:
+    """Does something at the end of what is no WebSocket."""
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] == "websocket":
+            return await self.inner(scope, receive, send)
+        try:
+            return await self.inner(scope, receive, send)
+        finally:
+            scope.clear()
+
+
 @batches.importable
 class Echo(AsyncWebsocketConsumer):
     async def receive(self, text_data=None, bytes_data=None):
@@ -141,6 +156,7 @@ def test_all_that_stand_around_a_consumer_are_named(wsgi_site, caplog) -> None:
         middleware.UpperMiddleware,
         middleware.strip_middleware,
         middleware.CatchErrorsMiddleware,
+        OnlyHttp,
     ],
 )
 def test_well_behaved_middleware_is_passed_over(wrap, wsgi_site, caplog) -> None:
@@ -151,7 +167,7 @@ def test_well_behaved_middleware_is_passed_over(wrap, wsgi_site, caplog) -> None
 
 
 def test_code_without_source_is_passed_over(wsgi_site, caplog) -> None:
-    made: dict[str, object] = {"inner": Echo.as_asgi()}
+    made: dict[str, object] = {"inner": Echo.as_asgi(), "__name__": None}
     exec("async def application(scope, receive, send):\n    await inner(scope, receive, send)\n    dict()\n", made)
     wsgi_site.serve(made["application"])
     wsgi_site.opened()

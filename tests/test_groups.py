@@ -40,6 +40,7 @@ from grip_consumers.protocol import (
     TextMessage,
 )
 from grip_consumers.state.extensions import dotted
+from grip_consumers.testing import GripCommunicator
 
 from . import batches
 from .batches import importable
@@ -2060,3 +2061,93 @@ def test_a_frame_that_no_proxy_takes_is_the_senders_error_also_on_the_way_throug
         tell("moved.together", "x" * 950_000, "room")
     crowd.work()
     assert (member.texts, member.closed) == (["warm"], False)
+
+
+# A connection that sends to itself for longer than a batch may take ------------------------------------------
+
+
+@importable
+class ToItself(AsyncWebsocketConsumer):
+    """Each frame is handled in two steps, by events to itself; the first may take longer than one batch waits."""
+
+    async def connect(self):
+        await self.channel_layer.group_add("to-itself", self.channel_name)
+        await self.accept()
+
+    async def receive(self, text_data):
+        how, _, text = text_data.partition(" ")
+        await self.channel_layer.send(self.channel_name, {"type": "first.step", "how": how, "text": text})
+
+    async def first_step(self, event):
+        how, text = event["how"], event["text"]
+        if how != "quick":
+            await asyncio.sleep(0.05)
+        second = {"type": "second.step", "text": text}
+        if how == "leave":
+            await self.channel_layer.group_send("to-itself", second)
+            await self.channel_layer.group_discard("to-itself", self.channel_name)
+        else:
+            second |= {"what": object()} if how == "object" else {}
+            await self.channel_layer.send(self.channel_name, second)
+        if how == "close":
+            await self.channel_layer.close_connection(self.channel_name, 4000)
+
+    async def second_step(self, event):
+        await self.send(event["text"])
+
+
+@importable
+class Deliberate(AsyncWebsocketConsumer):
+    """Accepts by and by, by events to itself."""
+
+    tries = 0
+
+    async def connect(self):
+        await self.weigh({})
+
+    async def weigh(self, event):
+        self.tries += 1
+        if self.tries == 5:
+            await self.accept()
+        else:
+            await asyncio.sleep(0.02)
+            await self.channel_layer.send(self.channel_name, {"type": "weigh"})
+
+
+@pytest.mark.parametrize(
+    ("frames", "expected"),
+    [
+        (["slow a", "quick b"], ["a", "b"]),
+        (["quick a", "slow b", "quick c"], ["a", "b", "c"]),
+        (["leave bye"], ["bye"]),
+        (["close the last word"], ["the last word"]),
+        (["object x"], ["x"]),
+    ],
+    ids=["none overtakes", "one in the middle", "who has left since", "who is to be closed", "what cannot travel"],
+)
+async def test_who_sends_to_itself_for_long_gets_everything_in_order(frames, expected, monkeypatch):
+    monkeypatch.setattr("grip_consumers.batch._CHAIN_SECONDS", 0.02)
+    async with GripCommunicator(ToItself.as_asgi(), "/", batch_size=10) as client:
+        await client.connect()
+        for frame in frames:
+            await client.send_to(text_data=frame)
+        assert [await client.receive_from(5) for _ in expected] == expected
+        assert frames[0][:5] != "close" or (await client.receive_output(5))["code"] == 4000
+
+
+async def test_a_great_many_events_to_itself_are_all_handled():
+    class Many(ToItself):
+        async def receive(self, text_data):
+            for number in range(250):
+                await super().receive(f"quick {number}")
+
+    async with GripCommunicator(importable(Many).as_asgi(), "/") as client:
+        await client.connect()
+        await client.send_to(text_data="go")
+        assert [await client.receive_from(5) for _ in range(250)] == [str(number) for number in range(250)]
+
+
+async def test_who_decides_about_a_connection_by_events_to_itself_may_take_its_time(monkeypatch):
+    monkeypatch.setattr("grip_consumers.batch._CHAIN_SECONDS", 0.01)
+    async with GripCommunicator(Deliberate.as_asgi(), "/") as client:
+        assert await client.connect(5) == (True, None)

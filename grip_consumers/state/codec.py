@@ -101,7 +101,11 @@ class _Encoder:
     def ordered(self, values: Iterable[Any]) -> list[Any]:
         kinds = set(map(type, values))
         # Not what orders only in part, as sets do, or not at all.
-        return sorted(values) if kinds <= {str} or kinds <= {int} else sorted(values, key=_Encoder(self._owner).encode)
+        return (
+            sorted(values)
+            if kinds <= {str} or kinds <= {int}
+            else sorted(values, key=lambda value: encode(value, self._owner))
+        )
 
     def _forget(self, mark: int) -> None:
         while len(self._nodes) > mark:

@@ -7,12 +7,15 @@ Consumers often keep such things in ``__init__``: ``self.logger = logging.getLog
 from __future__ import annotations
 
 import functools
+import inspect
 import logging
 import sys
 import types
 from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
+
+from asgiref.sync import SyncToAsync
 
 from .table import CannotEncode, register, type_name
 
@@ -26,7 +29,7 @@ def register_all() -> None:
     """Add the rows to the table."""
     register(lambda kind: issubclass(kind, logging.Logger), 50, _write_logger, logging.getLogger)
     register(types.MethodType, 51, _write_method, lambda parts: getattr(*parts))
-    register(functools.partial, 52, _write_partial, lambda parts: functools.partial(parts[0], *parts[1], **parts[2]))
+    register(functools.partial, 52, _write_partial, _read_partial)
     register(_is_layer, 53, _write_layer, lambda parts: import_module(parts[0]).channel_layers[parts[1]])
 
 
@@ -37,21 +40,44 @@ def _write_logger(logger: logging.Logger) -> str:
 
 
 def _write_method(method: types.MethodType) -> list[Any]:
-    owner, name = method.__self__, method.__name__
-    if getattr(owner, name, None) == method:
-        return [owner, name]
-    # It has another name there, such as a private one, or a decorator's function keeps its own.
-    kind = owner if isinstance(owner, type) else type(owner)
-    for name in dict.fromkeys(name for cls in kind.__mro__ for name in vars(cls)):
-        if getattr(kind, name, None) in (method, method.__func__) and getattr(owner, name) == method:
-            return [owner, name]
-    raise CannotEncode("method", f"{type_name(kind)} has no method {method.__name__} that is this one")
+    owner = method.__self__
+    name = _name_of(owner, method.__func__)
+    if name is None:
+        kind = type_name(owner if isinstance(owner, type) else type(owner))
+        function = getattr(method.__func__, "__name__", repr(method.__func__))
+        raise CannotEncode("method", f"{kind} has no method {function} that is this one")
+    return [owner, name]
+
+
+def _name_of(owner: Any, wanted: Any) -> str | None:
+    """The name by which a class, or that of an object, has a function: it may be a private one, or another altogether.
+
+    Nothing is run, as a property or a comparison might be.
+    """
+    kind: type = owner if isinstance(owner, type) else type(owner)
+    hidden = () if owner is kind else getattr(owner, "__dict__", ())
+    first = getattr(wanted, "__name__", "")
+    for name in dict.fromkeys([first, *(name for cls in kind.__mro__ for name in vars(cls))]):
+        found = inspect.getattr_static(kind, name, None)
+        if name not in hidden and (found.__func__ if isinstance(found, classmethod) else found) is wanted:
+            return name
+    return None
 
 
 def _write_partial(call: functools.partial[Any]) -> list[Any]:
+    decorated = getattr(call.func, "__self__", None)
+    if isinstance(decorated, SyncToAsync) and len(call.args) == 1 and not call.keywords:
+        # What `@sync_to_async` makes of a method gives this for an instance.
+        name = _name_of(call.args[0], decorated)
+        if name is not None:
+            return [call.args[0], name]
     if vars(call):
         raise CannotEncode("functools.partial", "it has attributes of its own")
     return [call.func, list(call.args), call.keywords]
+
+
+def _read_partial(parts: list[Any]) -> Any:
+    return getattr(*parts) if len(parts) == 2 else functools.partial(parts[0], *parts[1], **parts[2])
 
 
 def _layers() -> Iterator[tuple[str, str, Any]]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import functools
 import logging
+import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from channels.layers import InMemoryChannelLayer as GenuineLayer
 from channels.layers import get_channel_layer as get_genuine_layer
 
+from grip_consumers.db import database_sync_to_async
 from grip_consumers.layers import GripChannelLayer, InMemoryChannelLayer, channel_layers, get_channel_layer
 from grip_consumers.state import capture_attributes, codec, restore_attributes
 from grip_consumers.state.table import CannotEncode
@@ -42,6 +45,10 @@ class Owner:
         return self.name
 
     renamed = hello
+
+    @database_sync_to_async
+    def in_a_thread(self, word: str) -> str:
+        return f"{word} {self.name}"
 
     @classmethod
     def of_class(cls) -> str:
@@ -113,6 +120,45 @@ def test_a_method_that_the_class_has_overridden_is_refused() -> None:
     heir = Heir("x")
     with pytest.raises(CannotEncode, match="Heir has no method shout that is this one"):
         codec.encode(heir.inherited(), heir)
+
+
+def test_a_method_that_lies_on_the_instance_is_refused() -> None:
+    """The next instance has none of that name, or that of its class."""
+    for name in ("hello", "unheard_of"):
+        owner = Owner("x")
+        method = types.MethodType(lambda self: "own", owner)
+        setattr(owner, name, method)
+        with pytest.raises(CannotEncode, match="Owner has no method <lambda> that is this one"):
+            codec.encode(method, owner)
+
+
+def test_nothing_of_the_owner_is_run_to_find_a_method() -> None:
+    class Touchy:
+        def __eq__(self, other: object) -> bool:
+            raise AssertionError
+
+        __hash__ = None  # type: ignore[assignment]
+
+    class Asked(Owner):
+        touchy = Touchy()
+
+        @property
+        def part(self) -> str:
+            raise AssertionError
+
+        def __getattr__(self, name: str) -> Any:
+            raise AssertionError
+
+    asked = Asked("x")
+    for function in (functools.partial(print), lambda self: None):
+        with pytest.raises(CannotEncode, match="that is this one"):
+            codec.encode(types.MethodType(function, asked), asked)
+
+
+def test_a_method_that_a_decorator_has_moved_to_a_thread_is_that_of_the_next_one() -> None:
+    first, second = Owner("first"), Owner("x")
+    back = again({"call": first.in_a_thread}, first, second)["call"]
+    assert async_to_sync(back)("a") == "a x"
 
 
 def test_a_method_of_another_object_needs_that_one_to_be_kept() -> None:
