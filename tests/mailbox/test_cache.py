@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -258,9 +259,11 @@ BACKENDS = {
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_what_makes_a_cache_unfit_is_said(backend: str) -> None:
+def test_what_makes_a_cache_unfit_is_said(backend: str, tmp_path: Path) -> None:
     expected = BACKENDS[backend]
-    entry = {"BACKEND": f"django.core.cache.backends.{backend}", "LOCATION": "127.0.0.1:1"}
+    # A folder is made where it is.
+    location = str(tmp_path) if backend.startswith("filebased") else "127.0.0.1:1"
+    entry = {"BACKEND": f"django.core.cache.backends.{backend}", "LOCATION": location}
     with override_settings(CACHES={"default": entry}):
         cache = configured("default")
         reason = why_unfit(cache)
