@@ -75,7 +75,9 @@ async def keeper():
 # Tasks -------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_task_is_told_of_once_however_many_connections_leave_one(asgi_site, said, keeper):
+def leaving_a_task(keeper):
+    """A consumer whose handler starts a task that does not end."""
+
     @importable
     class Chat(AsyncWebsocketConsumer):
         async def receive(self, **kwargs):
@@ -84,7 +86,11 @@ async def test_a_task_is_told_of_once_however_many_connections_leave_one(asgi_si
         async def run(self):
             await forever()
 
-    asgi_site.serve(Chat)
+    return Chat
+
+
+async def test_a_task_is_told_of_once_however_many_connections_leave_one(asgi_site, said, keeper):
+    asgi_site.serve(leaving_a_task(keeper))
     client = asgi_site.client()
     await client.apost(Open())
     await client.apost(Text("a"))
@@ -169,15 +175,7 @@ async def test_tasks_of_the_servers_own_are_in_order(asgi_site, said, keeper):
 
 
 async def test_looking_for_tasks_rests_for_as_long_as_it_may_take(asgi_site, said, monkeypatch, keeper):
-    @importable
-    class Chat(AsyncWebsocketConsumer):
-        async def receive(self, **kwargs):
-            keeper.start(self.run())
-
-        async def run(self):
-            await forever()
-
-    asgi_site.serve(Chat)
+    asgi_site.serve(leaving_a_task(keeper))
     client = asgi_site.client()
     await client.apost(Open())
     monkeypatch.setattr(watch, "_next_look", time.perf_counter() + 3600)

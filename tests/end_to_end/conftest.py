@@ -7,6 +7,8 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -49,16 +51,38 @@ def fleet(site_environment: Mapping[str, str], tmp_path_factory: pytest.TempPath
 @pytest.fixture(params=TARGETS)
 def target(request: pytest.FixtureRequest, fleet: Fleet) -> Iterator[Target]:
     """Each of the ways in; what its backend printed is shown when the test fails."""
-    found = fleet.targets[request.param]
-    found.mark()
-    yield found
-    print(found.log())
+    yield from shown(fleet.targets[request.param])
 
 
 @pytest.fixture
 def room() -> str:
     """A room that no other test uses."""
     return f"room-{uuid.uuid4().hex[:10]}"
+
+
+def shown(target: Target) -> Iterator[Target]:
+    """The target of a test; what its backend printed meanwhile is shown when the test fails."""
+    target.mark()
+    yield target
+    print(target.log())
+
+
+@contextmanager
+def fleet_of(name: str, folder: Path) -> Iterator[Fleet]:
+    """The servers of the project in the folder `name/site` beside this, which share a database and all proxies.
+
+    Its settings read NAME_DATABASE, NAME_SECRET_KEY and GRIP_PROXIES.
+    """
+    site = f"tests.end_to_end.{name}.site"
+    project = Project(asgi=f"{site}.asgi:application", wsgi=f"{site}.wsgi:application", ready_path="/", shared=True)
+    env = {
+        f"{name.upper()}_DATABASE": str(folder / "db.sqlite3"),
+        f"{name.upper()}_SECRET_KEY": secrets.token_hex(16),
+        "DJANGO_SETTINGS_MODULE": f"{site}.settings",
+    }
+    manage({**env, "GRIP_PROXIES": "[]"}, "migrate", "--run-syncdb", "--verbosity", "0")
+    with Fleet(project, folder, lambda _, grip_proxies: {**env, "GRIP_PROXIES": grip_proxies}) as started:
+        yield started
 
 
 def manage(env: Mapping[str, str], *arguments: str) -> str:

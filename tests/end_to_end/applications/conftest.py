@@ -5,40 +5,19 @@
 
 from __future__ import annotations
 
-import secrets
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import pytest
 
+from tests.end_to_end.conftest import fleet_of, shown
 from tests.end_to_end.swarm import either
-from tests.fleet import TARGETS, Fleet, Project, Target
-from tests.servers import ROOT, environment
-
-SITE = "tests.end_to_end.applications.site"
-PROJECT = Project(asgi=f"{SITE}.asgi:application", wsgi=f"{SITE}.wsgi:application", ready_path="/", shared=True)
+from tests.fleet import TARGETS, Fleet, Target
 
 
 @pytest.fixture(scope="session")
 def applications_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """All servers, started once for the suite."""
-    folder = tmp_path_factory.mktemp("applications")
-    env = {
-        "APPLICATIONS_DATABASE": str(folder / "db.sqlite3"),
-        "APPLICATIONS_SECRET_KEY": secrets.token_hex(16),
-        "DJANGO_SETTINGS_MODULE": f"{SITE}.settings",
-    }
-    migrate = [sys.executable, "-m", "django", "migrate", "--run-syncdb", "--verbosity", "0"]
-    done = subprocess.run(
-        migrate, cwd=ROOT, env=environment({**env, "GRIP_PROXIES": "[]"}), capture_output=True, text=True, check=False
-    )
-    assert not done.returncode, done.stderr
-
-    def of_backend(name: str, grip_proxies: str) -> Mapping[str, str]:
-        return {**env, "GRIP_PROXIES": grip_proxies}
-
-    with Fleet(PROJECT, folder, of_backend) as started:
+    with fleet_of("applications", tmp_path_factory.mktemp("applications")) as started:
         yield started
 
 
@@ -49,7 +28,4 @@ WAYS = either(("embedded-uvicorn", "pushpin-gunicorn"), TARGETS)
 @pytest.fixture(params=WAYS)
 def way(request: pytest.FixtureRequest, applications_fleet: Fleet) -> Iterator[Target]:
     """Each of these ways in; what its backend printed is shown when the test fails."""
-    found = applications_fleet.targets[request.param]
-    found.mark()
-    yield found
-    print(found.log())
+    yield from shown(applications_fleet.targets[request.param])

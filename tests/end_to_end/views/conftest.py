@@ -2,50 +2,22 @@
 
 from __future__ import annotations
 
-import secrets
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import pytest
 
-from tests.fleet import TARGETS, Fleet, Project, Target
-from tests.servers import ROOT, environment
-
-PROJECT = Project(
-    asgi="tests.end_to_end.views.site.asgi:application",
-    wsgi="tests.end_to_end.views.site.wsgi:application",
-    ready_path="/",
-    shared=True,
-)
+from tests.end_to_end.conftest import fleet_of, shown
+from tests.fleet import TARGETS, Fleet, Target
 
 
 @pytest.fixture(scope="session")
 def views_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """All servers, started once for the suite."""
-    folder = tmp_path_factory.mktemp("views")
-    env = {
-        "VIEWS_DATABASE": str(folder / "db.sqlite3"),
-        "VIEWS_SECRET_KEY": secrets.token_hex(16),
-        "DJANGO_SETTINGS_MODULE": "tests.end_to_end.views.site.settings",
-    }
-    migrate = [sys.executable, "-m", "django", "migrate", "--verbosity", "0"]
-    done = subprocess.run(
-        migrate, cwd=ROOT, env=environment({**env, "GRIP_PROXIES": "[]"}), capture_output=True, text=True, check=False
-    )
-    assert not done.returncode, done.stderr
-
-    def of_backend(name: str, grip_proxies: str) -> Mapping[str, str]:
-        return {**env, "GRIP_PROXIES": grip_proxies}
-
-    with Fleet(PROJECT, folder, of_backend) as started:
+    with fleet_of("views", tmp_path_factory.mktemp("views")) as started:
         yield started
 
 
 @pytest.fixture(params=TARGETS)
 def way(request: pytest.FixtureRequest, views_fleet: Fleet) -> Iterator[Target]:
     """Each of the ways in; what its backend printed is shown when the test fails."""
-    found = views_fleet.targets[request.param]
-    found.mark()
-    yield found
-    print(found.log())
+    yield from shown(views_fleet.targets[request.param])
